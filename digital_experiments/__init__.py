@@ -1,0 +1,37 @@
+"""Record every call of a function, and find, compare, prove, repeat and share the results.
+
+>>> from digital_experiments import experiment
+>>> @experiment
+... def square(x):
+...     return x * x
+>>> [square(i) for i in range(5)]
+[0, 1, 4, 9, 16]
+>>> [o.result for o in square.observations()]
+[0, 1, 4, 9, 16]
+"""
+
+from digital_experiments.backends import Backend, register_backend
+from digital_experiments.callbacks import Callback
+from digital_experiments.errors import DigitalExperimentsError, DigitalExperimentsWarning
+from digital_experiments.experiment import Experiment, experiment
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.run import Run, current_dir, current_id, current_run, time_block
+
+__version__ = "3.0.0.dev0"
+__all__ = [
+    "Backend",
+    "Callback",
+    "DigitalExperimentsError",
+    "DigitalExperimentsWarning",
+    "Experiment",
+    "Observation",
+    "Observations",
+    "Run",
+    "current_dir",
+    "current_id",
+    "current_run",
+    "experiment",
+    "register_backend",
+    "time_block",
+]

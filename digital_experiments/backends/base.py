@@ -1,0 +1,111 @@
+"""What a backend has to do. Knows observations; no format, no experiment."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from digital_experiments.errors import DamagedRecord, DamagedWarning
+from digital_experiments.files import make_folder
+from digital_experiments.observation import Observation
+from digital_experiments.store.layout import storage_folder
+
+_NAMED = 10
+
+
+class Backend(ABC):
+    """Keeps observations below a folder.
+
+    Subclass it, override :meth:`record`, :meth:`load` and :meth:`all_ids`, register it with
+    :func:`register_backend`, and test it by subclassing
+    :class:`digital_experiments.testing.BackendSuite`.
+
+    Atomicity
+        After a crash at any instant a record is there wholly or not at all.
+    Concurrency
+        Many threads and processes record into one root at once, without a lock. Ids are
+        unique, so no two ever write the same record.
+    Ownership
+        A backend keeps what :meth:`record` was given as it was then, whatever happens to the
+        values afterwards, and hands out a new object at each :meth:`load`.
+    Missing ids
+        :meth:`load` raises :class:`~digital_experiments.errors.ObservationNotFound`.
+    Damage
+        :meth:`load` raises :class:`~digital_experiments.errors.DamagedRecord`;
+        :meth:`load_all` leaves that one out, and warns.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder; it is made if it is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        make_folder(root)
+        self.root = Path(root)
+
+    @abstractmethod
+    def record(self, observation: Observation) -> None:
+        """Keep an observation."""
+
+    @abstractmethod
+    def load(self, id: str) -> Observation:
+        """The observation of that id."""
+
+    @abstractmethod
+    def all_ids(self) -> list[str]:
+        """The ids of everything that is kept, in any order."""
+
+    def load_all(self) -> list[Observation]:
+        """Every observation that can be read, sorted by id, which is by time."""
+        found, damaged = [], []
+        for id in sorted(self.all_ids()):
+            try:
+                found.append(self.load(id))
+            except DamagedRecord as problem:
+                damaged.append(f"{id}: {problem}")
+            except KeyError:  # deleted since it was listed
+                continue
+        if damaged:
+            warn_of_damage(str(self.root), damaged)
+        return found
+
+    def artefacts(self, id: str) -> list[Path]:
+        """What a run left in its folder, files and folders, sorted by name."""
+        folder = Path(storage_folder(str(self.root), id))
+        return sorted(folder.iterdir()) if os.path.isdir(folder) else []
+
+
+class UnusableBackend(Backend):
+    """Stands for a backend that could not be made; every run is refused for that reason."""
+
+    def __init__(self, root: Path, reason: Exception) -> None:
+        self.root = root
+        self.reason = reason
+
+    def record(self, observation: Observation) -> None:
+        """Refuse."""
+        raise self.reason
+
+    def load(self, id: str) -> Observation:
+        """Refuse."""
+        raise self.reason
+
+    def all_ids(self) -> list[str]:
+        """Refuse."""
+        raise self.reason
+
+
+def warn_of_damage(root: str, damaged: list[str]) -> None:
+    """One warning that names what was left out of a list, and why."""
+    named = "".join(f"\n  {line}" for line in damaged[:_NAMED])
+    more = f"\n  ... and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+    plural = "s were" if len(damaged) > 1 else " was"
+    warnings.warn(
+        f"{len(damaged)} record{plural} left out of {root}:{named}{more}\n"
+        "All others are there. Move a damaged file out of the folder to silence this.",
+        DamagedWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,199 @@
+"""The three backends that keep one file an observation. Know formats; no experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from digital_experiments.backends import legacy
+from digital_experiments.backends.base import Backend
+from digital_experiments.errors import DamagedRecord, ObservationNotFound
+from digital_experiments.files import file_names, read_bytes, write_atomic
+from digital_experiments.ids import check_id
+from digital_experiments.observation import FORMAT, Observation, check_record
+from digital_experiments.store import codecs
+from digital_experiments.store.blobs import Blobs
+from digital_experiments.store.layout import STORAGE
+from digital_experiments.values import BLOB_SIZE, BlobReader, Plain, encode, spill
+
+_LONG_TEXT = 200
+
+
+class FileBackend(Backend):
+    """One file an observation, its name the id, its content plain data.
+
+    A subclass names its format: the file's ``suffix`` and how plain data becomes bytes.
+    Values of over 64 KiB, the environment and the code are blobs beside the records.
+    """
+
+    suffix: ClassVar[str]
+    blob_ending: ClassVar[str]
+    dump: ClassVar[Callable[[Plain], bytes]]
+    parse: ClassVar[Callable[[bytes], Plain]]
+    parse_legacy: ClassVar[legacy.Parser]
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._folder = str(self.root)
+        self._blobs = Blobs(self._folder)
+        self._blobs_seen = -1
+        self._codes: dict[str, str] = {}
+        self._environments: dict[tuple[int, ...], tuple[list[Any], str]] = {}
+
+    def record(self, observation: Observation) -> None:
+        """Write the observation's file, and the blobs that it names before it."""
+        id = check_id(observation.id)
+        write_atomic(self._folder, id + self.suffix, self._encoded(observation))
+
+    def _encoded(self, observation: Observation) -> bytes:
+        record = {
+            "format": FORMAT,
+            "id": observation.id,
+            "config": self._own(observation, "config"),
+            "result": self._own(observation, "result"),
+            "metadata": self._metadata(observation.metadata),
+        }
+        data = type(self).dump(record)
+        if len(data) <= BLOB_SIZE:
+            return data
+        for part in ("config", "metadata"):
+            record[part] = {key: self._spilled(item) for key, item in record[part].items()}
+        record["result"] = self._spilled(record["result"])
+        return type(self).dump(record)
+
+    def _own(self, observation: Observation, part: str) -> Plain:
+        """A part as plain data whose blobs, if it has any, are this store's."""
+        theirs = observation.blobs
+        if isinstance(theirs, Blobs) and theirs.root != self._folder:
+            return encode(getattr(observation, part))
+        return observation.plain(part)
+
+    def _spilled(self, plain: Plain) -> Plain:
+        return spill(plain, lambda part: len(type(self).dump(part)), self._put)
+
+    def _put(self, plain: Plain, pickled: bool) -> str:
+        if pickled:
+            return self._blobs.put(plain, "cloudpickle")
+        return self._blobs.put(type(self).dump(plain), self.blob_ending)
+
+    def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Plain]:
+        plain: dict[str, Plain] = {}
+        self._forget_if_removed()
+        for key, value in metadata.items():
+            if key == "code" and type(value) is str:
+                plain[key] = {"$blob": self._code(value)}
+            elif key == "environment" and type(value) is dict:
+                plain[key] = {"$blob": self._environment(value)}
+            else:
+                plain[key] = encode(value)
+        return plain
+
+    def _forget_if_removed(self) -> None:
+        """Write environment and code again if the store was deleted under our feet."""
+        seen = self._blobs.identity()
+        if seen != self._blobs_seen:
+            self._codes.clear()
+            self._environments.clear()
+            self._blobs_seen = seen
+
+    def _code(self, text: str) -> str:
+        name = self._codes.get(text)
+        if name is None:
+            self._codes[text] = name = self._blobs.put_text(text)
+        return name
+
+    def _environment(self, environment: dict[str, Any]) -> str:
+        """The blob of an environment; one made of the same unchanging parts is looked up."""
+        parts = list(environment.values())
+        key = tuple(map(id, parts))
+        known = self._environments.get(key)
+        if known is not None:
+            return known[1]
+        name = self._blobs.put_json(self._readable(environment))
+        if all(isinstance(part, (str, MappingProxyType)) for part in parts):
+            self._environments[key] = (parts, name)
+        return name
+
+    def _readable(self, value: Any) -> Plain:
+        """An environment as plain data, with long texts as blobs of their own."""
+        if isinstance(value, str) and len(value) > _LONG_TEXT:
+            return {"$blob": self._blobs.put_text(value)}
+        if isinstance(value, Mapping) and all(type(k) is str and k[:1] != "$" for k in value):
+            return {key: self._readable(item) for key, item in value.items()}
+        return encode(value)
+
+    def load(self, id: str) -> Observation:
+        """Read one observation; nothing in it is unpickled before it is asked for.
+
+        Raises
+        ------
+        ObservationNotFound, DamagedRecord, NewerFormat, InvalidName
+        """
+        path = f"{self._folder}/{check_id(id)}{self.suffix}"
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            raise ObservationNotFound(
+                f"No observation {id!r} in {self._folder}. `observations(status=None, "
+                "current_code_only=False)` lists all that are there."
+            ) from None
+        except OSError as problem:
+            raise DamagedRecord(f"it can't be read: {problem}") from problem
+        record, blobs = self._parsed(data)
+        if record["id"] != id:
+            raise DamagedRecord(
+                f"the file is named {id!r}, but holds observation {record['id']!r}."
+            )
+        return Observation.from_record(record, blobs, f"{self._folder}/{STORAGE}/{id}")
+
+    def _parsed(self, data: bytes) -> tuple[dict[str, Plain], BlobReader]:
+        record, problem = None, None
+        try:
+            record = type(self).parse(data)
+        except Exception as raised:  # garbage makes a parser raise anything
+            problem = raised
+        if isinstance(record, dict) and "format" in record:
+            check_record(record)
+            return record, self._blobs
+        found = type(self).parse_legacy(data)
+        if found is not None:
+            return found
+        if problem is None:
+            raise DamagedRecord("it holds no observation.")
+        raise DamagedRecord(f"it is damaged: {type(problem).__name__}: {problem}") from problem
+
+    def all_ids(self) -> list[str]:
+        """The ids of all records, sorted."""
+        return file_names(self._folder, self.suffix)
+
+
+class PickleBackend(FileBackend):
+    """Records are pickles of plain data: the fastest, and the default."""
+
+    suffix = ".pkl"
+    blob_ending = "pkl"
+    dump = staticmethod(codecs.dump_pickle)
+    parse = staticmethod(codecs.load_pickle)
+    parse_legacy = staticmethod(legacy.from_pickle)
+
+
+class JSONBackend(FileBackend):
+    """Records are JSON, for other programs and for people."""
+
+    suffix = ".json"
+    blob_ending = "json"
+    dump = staticmethod(codecs.dump_json)
+    parse = staticmethod(codecs.load_json)
+    parse_legacy = staticmethod(legacy.from_json)
+
+
+class YAMLBackend(FileBackend):
+    """Records are YAML: the easiest to read, and the slowest."""
+
+    suffix = ".yaml"
+    blob_ending = "json"
+    dump = staticmethod(codecs.dump_yaml)
+    parse = staticmethod(codecs.load_yaml)
+    parse_legacy = staticmethod(legacy.from_yaml)

@@ -1,0 +1,57 @@
+"""The source of the function that ran."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Callable
+from functools import partial
+from io import StringIO
+from types import FunctionType
+from typing import Any
+
+from digital_experiments.callbacks.base import Callback
+from digital_experiments.observation import Observation
+from digital_experiments.source import find_source, remember
+
+
+class CodeVersioning(Callback):
+    """Records ``metadata["code"]``: the function's source text, decorators included.
+
+    Where there is no source - a function that ``exec`` made - its bytecode is listed.
+    """
+
+    def setup(self, function: Callable[..., Any]) -> None:
+        """Note the file's text as it is now; it is searched at the first run."""
+        self.function = plain_function(function)
+        self.code: str | None = None
+        if self.function is not None:
+            remember(self.function.__code__.co_filename, self.function.__globals__)
+
+    def end(self, observation: Observation) -> None:
+        """Add the code."""
+        if self.code is None:
+            self.code = code_text(self.function)
+        observation.metadata["code"] = self.code
+
+
+def plain_function(function: Callable[..., Any]) -> FunctionType | None:
+    """The Python function behind partials, wrappers, methods and callable objects."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if not isinstance(function, FunctionType):
+        function = getattr(function, "__func__", getattr(type(function), "__call__", function))
+    return function if isinstance(function, FunctionType) else None
+
+
+def code_text(function: FunctionType | None) -> str:
+    """The source of a function, or the listing of its bytecode."""
+    if function is None:
+        return "# not a Python function: it has no source"
+    source = find_source(function)
+    if source is not None:
+        return source.text
+    listing = StringIO()
+    dis.dis(function, file=listing)
+    return f"# {function.__qualname__}: no source; its bytecode is\n{listing.getvalue()}"

@@ -1,0 +1,76 @@
+"""Who suggests which config to run next. Knows experiments' observations; never how they run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+from digital_experiments.observations import Observations
+
+
+class Searchable(Protocol):
+    """What a controller asks of an experiment."""
+
+    def __call__(self, **config: Any) -> Any: ...  # noqa: D102
+    def observations(self) -> Observations: ...  # noqa: D102
+    def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
+
+
+class Controller(ABC):
+    """Suggests configs, one after another, and runs them.
+
+    Suggestions
+        :meth:`suggest` returns a new dict of parameters each time, or None when there is
+        nothing left to do.
+    State
+        What was done is in the experiment's observations, not in the controller: another
+        session goes on where this one stopped.
+
+    Examples
+    --------
+    >>> from digital_experiments import experiment
+    >>> from digital_experiments.controllers import Controller
+    >>> class Count(Controller):
+    ...     def suggest(self, experiment):
+    ...         return {"x": len(experiment.observations())}
+    >>> @experiment
+    ... def square(x):
+    ...     return x * x
+    >>> Count().control(square, n=3)
+    >>> [o.result for o in square.observations()]
+    [0, 1, 4]
+    """
+
+    @abstractmethod
+    def suggest(self, experiment: Any) -> dict[str, Any] | None:
+        """The config to run next, or None if there is none."""
+
+    def control(self, experiment: Searchable, n: int | None = None, **overloads: Any) -> None:
+        """Run what is suggested.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            What to run.
+        n : int, optional
+            How many runs at most; one by default.
+        **overloads
+            Parameters that every run gets, whatever was suggested.
+
+        Raises
+        ------
+        ValueError
+            If ``n`` is negative.
+        """
+        for _ in range(checked_count(1 if n is None else n)):
+            config = self.suggest(experiment)
+            if config is None:
+                return
+            experiment(**{**config, **overloads})
+
+
+def checked_count(n: int) -> int:
+    """Return ``n`` if it can be a number of runs."""
+    if isinstance(n, bool) or not hasattr(n, "__index__") or n < 0:
+        raise ValueError(f"n must be a number of runs, 0 or more, not {n!r}.")
+    return n

@@ -1,0 +1,101 @@
+"""Every error and warning of the project. Knows nothing else.
+
+::
+
+    DigitalExperimentsError
+    ├── UnknownBackend        (ValueError)         no backend of that name
+    ├── InvalidName           (ValueError)         a name or id that could leave its folder
+    ├── RootError             (NotADirectoryError) the root of a store is a file
+    ├── NoActiveRun           (RuntimeError)       asked for the current run outside of one
+    ├── ObservationNotFound   (KeyError)           no observation of that id
+    ├── DamagedRecord         (ValueError)         a record or blob that can't be read
+    │   └── NewerFormat                            ... because a later release wrote it
+    ├── ValueUnavailable      (ValueError)         a recorded value that can't be loaded here
+    ├── UnknownColumn         (KeyError)           no such field in any of the observations
+    └── RecordingError        (RuntimeError)       under strict: a run could not be recorded
+
+    DigitalExperimentsWarning (UserWarning)
+    ├── RecordingWarning      a run was not, or not wholly, recorded where it should be
+    ├── CallbackWarning       a callback raised; the run went on without it
+    └── DamagedWarning        an observation was left out because its record is damaged
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DigitalExperimentsError(Exception):
+    """The root of all errors raised on purpose by this package."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of its message
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownBackend(DigitalExperimentsError, ValueError):
+    """No backend is registered under that name."""
+
+
+class InvalidName(DigitalExperimentsError, ValueError):
+    """An id or a name that could point outside its folder."""
+
+
+class RootError(DigitalExperimentsError, NotADirectoryError):
+    """The root of a store is not a folder."""
+
+
+class NoActiveRun(DigitalExperimentsError, RuntimeError):
+    """The current run was asked for where there is none."""
+
+
+class ObservationNotFound(DigitalExperimentsError, KeyError):
+    """The store holds no observation of that id."""
+
+
+class DamagedRecord(DigitalExperimentsError, ValueError):
+    """A record or a blob is torn, altered or no observation at all."""
+
+
+class NewerFormat(DamagedRecord):
+    """A record was written by a later release of this package."""
+
+
+class ValueUnavailable(DigitalExperimentsError, ValueError):
+    """A recorded value can't be loaded here, for instance because its class is gone."""
+
+
+class UnknownColumn(DigitalExperimentsError, KeyError):
+    """No observation has a field of that name."""
+
+
+class RecordingError(DigitalExperimentsError, RuntimeError):
+    """A run could not be recorded, and ``strict`` was asked for."""
+
+
+class DigitalExperimentsWarning(UserWarning):
+    """The root of all warnings of this package."""
+
+
+class RecordingWarning(DigitalExperimentsWarning):
+    """A run was not, or not wholly, recorded where it should be."""
+
+
+class CallbackWarning(DigitalExperimentsWarning):
+    """A callback raised; the run went on without it."""
+
+
+class DamagedWarning(DigitalExperimentsWarning):
+    """An observation was left out of a list because its record is damaged."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a wrong name: what there is, and what is nearest.
+
+    >>> did_you_mean("jsn", ["pickle", "json"])
+    "Available: 'pickle', 'json'. Did you mean 'json'?"
+    """
+    known = list(known)
+    listed = ", ".join(repr(k) for k in known) or "none"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Available: {listed}." + (f" Did you mean {near[0]!r}?" if near else "")

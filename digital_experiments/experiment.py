@@ -1,0 +1,650 @@
+"""The decorator: a function that records each of its calls, and finds them again.
+
+Knows runs, backends and callbacks; never who suggests configs or where calls are executed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from digital_experiments.backends import Backend, UnusableBackend, backend_class
+from digital_experiments.caching import ResultCache, cache_key, hit_line, is_within
+from digital_experiments.callbacks import (
+    Callback,
+    CodeVersioning,
+    GitInfo,
+    Logging,
+    PipFreeze,
+    SystemInfo,
+    Timing,
+)
+from digital_experiments.callbacks.code import plain_function
+from digital_experiments.config import Binder, Config, freeze
+from digital_experiments.digest import Indigestible
+from digital_experiments.errors import RecordingWarning, did_you_mean
+from digital_experiments.files import refuse_file
+from digital_experiments.fingerprint import Fingerprint, same_statements
+from digital_experiments.generators import drive, drive_async
+from digital_experiments.ids import check_name
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.run import Recorder, Run, active_run
+
+if TYPE_CHECKING:
+    import pandas
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Status = str | Iterable[str] | None
+
+STATUSES = ("completed", "failed", "interrupted")
+
+_OPTIONS = ("root", "name", "backend", "cache", "callbacks", "tags", "verbose", "strict")
+_owners: dict[tuple[str, str], str] = {}  # which function records under a name in a root
+
+
+class Experiment(Generic[P, R]):
+    """A function whose calls are recorded. Made by :func:`experiment`; called as before.
+
+    Attributes
+    ----------
+    function : callable
+        The function as it was decorated.
+    name : str
+        The experiment's name, by default the function's.
+    """
+
+    function: Callable[P, R]
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        backend: str | type[Backend] = "pickle",
+        cache: bool = False,
+        callbacks: Sequence[Callback] | None = None,
+        tags: Sequence[str] = (),
+        verbose: bool = False,
+        strict: bool = False,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(
+                f"@experiment expects a function, not {function!r}. Options go by name: "
+                "@experiment(root=..., name=..., cache=True)."
+            )
+        self.name = check_name(name or _name_of(function), "the name of an experiment")
+        self.cache = cache
+        self.verbose = verbose
+        self._options = {
+            "root": _checked_root(root),
+            "name": name,
+            "backend": backend_class(backend),
+            "cache": cache,
+            "callbacks": _checked_callbacks(callbacks or ()),
+            "tags": _checked_tags(tags),
+            "verbose": verbose,
+            "strict": strict,
+        }
+        self._bind = Binder(function)
+        self._described: str | None = None
+        self._recorder: Recorder | None = None
+        self._results: ResultCache | None = None
+        self._fingerprint: Fingerprint | None = None
+        self.callbacks = _all_callbacks(function, verbose, self._options["callbacks"])
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._special = self._special_call()
+
+    def _special_call(self) -> Callable[[Any, Any], Any] | None:
+        """How calls go that are more than a plain call: None for a plain function."""
+        kind = _kind(self.function)
+        if self.cache and kind in ("generator", "async generator"):
+            raise TypeError(
+                f"{self.name!r} is a generator function, which cache=True is not for: a generator "
+                "is consumed as it runs. Cache a function that returns a list instead."
+            )
+        if kind == "coroutine":
+            mark = getattr(inspect, "markcoroutinefunction", None)  # from Python 3.12
+            if mark is not None:
+                mark(self)
+            return self._cached_async if self.cache else self._call_async
+        special = {"generator": self._generate, "async generator": self._generate_async}
+        return special.get(kind) or (self._cached if self.cache else None)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, and record what comes of it."""
+        if self._special is not None:
+            result: R = self._special(args, kwargs)
+            return result
+        with self._run(self._config(args, kwargs)) as run:
+            run.result = result = self.function(*args, **kwargs)
+        return result
+
+    def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config:
+        try:
+            return self._bind(args, kwargs)
+        except TypeError:
+            if type(self.function) is FunctionType and not hasattr(self.function, "__wrapped__"):
+                self.function(*args, **kwargs)  # type: ignore[call-arg, arg-type] # Python says it best
+                raise
+            return {"args": args, "kwargs": kwargs}  # a wrapper may take what it does not declare
+
+    def _run(self, config: Config, key: str | None = None) -> Run:
+        lost: list[str] = []
+        plain = freeze(config, lost, self._described)
+        recorder = self._recorder or self._recorder_now()
+        run = Run(recorder, config, plain, lost, {"fingerprint": self.fingerprint})
+        run.cache_key = key
+        return run
+
+    async def _call_async(self, args: Any, kwargs: Any, key: str | None = None) -> Any:
+        with self._run(self._config(args, kwargs), key) as run:
+            run.result = result = await self.function(*args, **kwargs)  # type: ignore[misc]
+        if key is not None:
+            self._cache_now().keep(key, run)
+        return result
+
+    def _generate(self, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+        run = self._run(self._config(args, kwargs))
+        return drive(run, self.function(*args, **kwargs))  # type: ignore[arg-type]
+
+    def _generate_async(self, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
+        run = self._run(self._config(args, kwargs))
+        return drive_async(run, self.function(*args, **kwargs))  # type: ignore[arg-type]
+
+    def _cached(self, args: Any, kwargs: Any) -> Any:
+        config = self._config(args, kwargs)
+        key = self._key(config)
+        results = self._cache_now()
+        while key is not None:
+            found = self._hit(results, key)
+            if found is not None:
+                return found.result
+            if is_within(key, active_run()):
+                break
+            flight = results.take_off(key)
+            if flight is not None:
+                flight.result()
+                continue
+            try:
+                return self._call_plainly(config, args, kwargs, key)
+            finally:
+                results.land(key)
+        return self._call_plainly(config, args, kwargs, None)
+
+    def _call_plainly(self, config: Config, args: Any, kwargs: Any, key: str | None) -> Any:
+        with self._run(config, key) as run:
+            run.result = result = self.function(*args, **kwargs)
+        if key is not None:
+            self._cache_now().keep(key, run)
+        return result
+
+    async def _cached_async(self, args: Any, kwargs: Any) -> Any:
+        import asyncio
+
+        key = self._key(self._config(args, kwargs))
+        results = self._cache_now()
+        while key is not None:
+            found = self._hit(results, key)
+            if found is not None:
+                return found.result
+            if is_within(key, active_run()):
+                break
+            flight = results.take_off(key)
+            if flight is not None:
+                await asyncio.shield(asyncio.wrap_future(flight))
+                continue
+            try:
+                return await self._call_async(args, kwargs, key)
+            finally:
+                results.land(key)
+        return await self._call_async(args, kwargs)
+
+    def _hit(self, results: ResultCache, key: str) -> Observation | None:
+        found = results.find(key)
+        if found is not None and self.verbose:
+            print(hit_line(found))
+        return found
+
+    def _key(self, config: Config) -> str | None:
+        """The key of a config, or None, with a warning, if it can't be compared."""
+        try:
+            return cache_key(self.fingerprint, config)
+        except Indigestible as problem:
+            warnings.warn(
+                f"A call of {self.name!r} is not looked up in the cache: {problem}.",
+                RecordingWarning,
+                stacklevel=4,
+            )
+            return None
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the code: the function with every helper and constant it reaches."""
+        known = self._fingerprint
+        if known is None or not known.is_current():
+            known = self._fingerprint = Fingerprint(self.function)
+        return known.value
+
+    @property
+    def root(self) -> Path:
+        """The store's folder. A relative root is made absolute when it is first used."""
+        return self.backend.root
+
+    @property
+    def backend(self) -> Backend:
+        """What keeps the observations."""
+        return (self._recorder or self._recorder_now()).backend
+
+    def _recorder_now(self) -> Recorder:
+        backend = self._make_backend()
+        recorder = Recorder(
+            self.name,
+            backend,
+            starters=[c for c in self.callbacks if _listens(c, "start")],
+            enders=[c for c in self.callbacks if _listens(c, "end")],
+            tags=self._options["tags"],
+            strict=self._options["strict"],
+        )
+        if not isinstance(backend, UnusableBackend):
+            self._recorder = recorder
+            self._claim_name(recorder.root)
+        return recorder
+
+    def _make_backend(self) -> Backend:
+        """The backend, or one that tells with each run why there is none."""
+        root = self._options["root"] or os.environ.get("DE_ROOT") or f"experiments/{self.name}"
+        path = Path(root).expanduser()
+        try:
+            path = path.absolute()
+            backend: Backend = self._options["backend"](path)
+            return backend
+        except Exception as problem:  # a backend of the user's may raise anything
+            return UnusableBackend(path, problem)
+
+    def _claim_name(self, root: str) -> None:
+        """Warn where two functions record under one name in one folder."""
+        inner = plain_function(self.function) or self.function
+        me = f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', self.name)}"
+        other = _owners.setdefault((root, self.name), me)
+        if other != me:
+            warnings.warn(
+                f"{other} and {me} both record as {self.name!r} in {root}. Their observations are "
+                "told apart by their code only: give one of them another name= or root=.",
+                RecordingWarning,
+                stacklevel=5,
+            )
+
+    def _cache_now(self) -> ResultCache:
+        if self._results is None:
+            self._results = ResultCache(self.name, self.backend)
+        return self._results
+
+    def observations(
+        self, current_code_only: bool = True, status: Status = "completed", **config: Any
+    ) -> Observations:
+        """What was recorded, in this and in earlier sessions, oldest first.
+
+        Parameters
+        ----------
+        current_code_only : bool
+            Whether to leave out what other code has made: the function, or a helper or
+            constant that it uses, was different then.
+        status : str, list of str, or None
+            ``completed``, ``failed``, ``interrupted``, several of them, or None for all.
+        **config
+            Values that config fields must have.
+
+        Returns
+        -------
+        Observations
+            A list. Its ``hidden`` counts what was left out, and why.
+
+        Raises
+        ------
+        ValueError
+            For a status that there is not.
+        TypeError
+            For a config field that neither the function nor any observation has.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... def half(x):
+        ...     return 1 / x if x else 1 // x
+        >>> half(2)
+        0.5
+        >>> half(0)
+        Traceback (most recent call last):
+        ...
+        ZeroDivisionError: integer division or modulo by zero
+        >>> [o.result for o in half.observations()]
+        [0.5]
+        >>> half.observations(status="failed")[0].error["type"]
+        'ZeroDivisionError'
+        """
+        wanted = _checked_status(status)
+        found = [o for o in self.backend.load_all() if self._is_mine(o)]
+        self._check_fields(config, found)
+        hidden: dict[str, int] = {}
+        shown = []
+        for observation in found:
+            why = self._why_hidden(observation, current_code_only, wanted)
+            if why:
+                hidden[why] = hidden.get(why, 0) + 1
+            else:
+                shown.append(observation)
+        listed = Observations(shown, hidden)
+        if config and listed:
+            return Observations(_matching(listed, config), hidden)
+        return listed
+
+    def _is_mine(self, observation: Observation) -> bool:
+        return observation.facts.get("experiment", self.name) == self.name
+
+    def _why_hidden(self, observation: Observation, current: bool, wanted: set[str]) -> str | None:
+        if observation.status not in wanted:
+            return observation.status
+        return "of other code" if current and not self._has_this_code(observation) else None
+
+    def _has_this_code(self, observation: Observation) -> bool:
+        made_by = observation.facts.get("fingerprint")
+        if made_by is not None:
+            return bool(made_by == self.fingerprint)
+        inner = plain_function(self.function)  # digital-experiments 2.x kept only the text
+        text = observation.facts.get("code")
+        return inner is not None and isinstance(text, str) and same_statements(text, inner)
+
+    def _check_fields(self, config: Config, found: list[Observation]) -> None:
+        for name in config:
+            if not self._bind.accepts(name) and not any(name in o.plain("config") for o in found):
+                known = [*self._bind.names, "current_code_only", "status"]
+                raise TypeError(
+                    f"{self.name!r} has no parameter {name!r}, nor has any observation of it. "
+                    + did_you_mean(name, known)
+                )
+
+    def to_dataframe(
+        self,
+        current_code_only: bool = True,
+        include_metadata: bool = False,
+        normalising_sep: str = ".",
+        *,
+        status: Status = "completed",
+        **config: Any,
+    ) -> pandas.DataFrame:
+        """The observations as a table; see :meth:`observations` for what is selected.
+
+        Parameters
+        ----------
+        current_code_only, status, **config
+            As in :meth:`observations`.
+        include_metadata : bool
+            Whether to add columns ``metadata.<...>``.
+        normalising_sep : str
+            What joins the parts of a column's name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row an observation; columns ``id``, ``result`` or ``result.<field>``,
+            ``config.<field>``.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... def square(x):
+        ...     return x * x
+        >>> [square(i) for i in range(3)]
+        [0, 1, 4]
+        >>> square.to_dataframe()[["result", "config.x"]]
+           result  config.x
+        0       0         0
+        1       1         1
+        2       4         2
+        """
+        found = self.observations(current_code_only, status, **config)
+        return found.to_dataframe(include_metadata, normalising_sep)
+
+    def complete(self, config: Config) -> Config:
+        """A config with the defaults that a call ``experiment(**config)`` would add.
+
+        Raises
+        ------
+        TypeError
+            If such a call would not fit the function's signature.
+        """
+        return self._bind((), config)
+
+    def load(self, id: str) -> Observation:
+        """One observation by its id, whatever code made it and however it ended.
+
+        Raises
+        ------
+        ObservationNotFound, InvalidName, DamagedRecord
+        """
+        return self.backend.load(id)
+
+    def artefacts(self, id: str) -> list[Path]:
+        """What a run left in its folder, files and folders, sorted by name.
+
+        Raises
+        ------
+        InvalidName
+            If the id could point out of the store.
+        """
+        return self.backend.artefacts(id)
+
+    artifacts = artefacts
+
+    def with_(self, **options: Any) -> Experiment[P, R]:
+        """The same function with other options; this experiment stays as it is.
+
+        Parameters
+        ----------
+        **options
+            Those of :func:`experiment`.
+
+        Raises
+        ------
+        TypeError
+            For an option that there is not.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment(cache=True)
+        ... def square(x):
+        ...     return x * x
+        >>> square.with_(cache=False)(3)
+        9
+        """
+        for option in options:
+            if option not in _OPTIONS:
+                raise TypeError(f"No option {option!r}. {did_you_mean(option, _OPTIONS)}")
+        derived = Experiment(self.function, **{**self._options, **options})
+        derived._described = self._described
+        return derived
+
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., R]:
+        """As functions do: a method, whose instance the config only describes."""
+        self._described = self._bind.first
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """By name, as a function is pickled, where it is found under its name."""
+        name = getattr(self, "__qualname__", "")
+        found: Any = __import__("sys").modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (_rebuilt, (self.function, self._options))
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.name})"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{self.name}</b>{self.observations()._repr_html_()}"
+
+
+def _rebuilt(function: Callable[P, R], options: dict[str, Any]) -> Experiment[P, R]:
+    return Experiment(function, **options)
+
+
+def _matching(found: Observations, config: Config) -> Observations:
+    present = [o for o in found if config.keys() <= o.plain("config").keys()]
+    return Observations(present).filter(**config)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", type(function).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+def _kind(function: Callable[..., Any]) -> str:
+    """What a call gives: a value, a coroutine, or a generator of either sort."""
+    inner = function if inspect.isroutine(function) else getattr(function, "__call__", function)
+    for candidate in (function, inner):
+        if inspect.iscoroutinefunction(candidate):
+            return "coroutine"
+        if inspect.isasyncgenfunction(candidate):
+            return "async generator"
+        if inspect.isgeneratorfunction(candidate):
+            return "generator"
+    return "value"
+
+
+def _listens(callback: Callback, hook: str) -> bool:
+    return getattr(type(callback), hook) is not getattr(Callback, hook)
+
+
+def _all_callbacks(
+    function: Callable[..., Any], verbose: bool, own: Sequence[Callback]
+) -> list[Callback]:
+    """The built-in callbacks around the user's; Timing last, so that it ends first."""
+    told = [Logging()] if verbose else []
+    facts = [CodeVersioning(), GitInfo(), PipFreeze(), SystemInfo()]
+    callbacks: list[Callback] = [*told, *facts, *own, Timing()]
+    for callback in callbacks:
+        callback.setup(function)
+    return callbacks
+
+
+def _checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    if root is None:
+        return None
+    if not isinstance(root, (str, os.PathLike)) or isinstance(root, bytes):
+        raise TypeError(f"root must be a path, not {root!r}.")
+    if "://" in str(root):
+        raise ValueError(f"root={str(root)!r} is a URI; this release records into folders only.")
+    refuse_file(Path(root).expanduser())
+    return root
+
+
+def _checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            hint = " Give an instance: add ()." if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks must be instances of Callback, not {callback!r}.{hint}")
+    return list(callbacks)
+
+
+def _checked_tags(tags: Sequence[str]) -> list[str]:
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags must be a list of texts, not {tags!r}.")
+    return list(tags)
+
+
+def _checked_status(status: Status) -> set[str]:
+    wanted = (
+        set(STATUSES) if status is None else {status} if isinstance(status, str) else set(status)
+    )
+    for name in wanted - set(STATUSES):
+        raise ValueError(f"There is no status {name!r}. {did_you_mean(str(name), STATUSES)}")
+    return wanted
+
+
+@overload
+def experiment(function: Callable[P, R], /) -> Experiment[P, R]: ...
+@overload
+def experiment(
+    *,
+    root: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    backend: str | type[Backend] = "pickle",
+    cache: bool = False,
+    callbacks: Sequence[Callback] | None = None,
+    tags: Sequence[str] = (),
+    verbose: bool = False,
+    strict: bool = False,
+) -> Callable[[Callable[P, R]], Experiment[P, R]]: ...
+def experiment(function: Any = None, **options: Any) -> Any:
+    """Record every call of a function: its config, result, timing, code and surroundings.
+
+    The function is called as before, and returns and raises what it did before.
+
+    Parameters
+    ----------
+    function : callable
+        What to decorate: a function, a coroutine function, a generator function (recorded
+        when it is exhausted or closed), a method, a lambda, a partial.
+    root : path, optional
+        The store's folder; by default ``$DE_ROOT``, or else ``./experiments/<name>``.
+    name : str, optional
+        The experiment's name; by default the function's.
+    backend : str
+        ``pickle``, ``json``, ``yaml``, or one made known by :func:`register_backend`.
+    cache : bool
+        Whether a call with the same code and an equal config returns the recorded result.
+    callbacks : list of Callback, optional
+        Who else listens to the runs.
+    tags : list of str
+        Tags of every run, in its metadata.
+    verbose : bool
+        Whether to print a line when a run starts, ends, or is found in the cache.
+    strict : bool
+        Whether a fault of recording raises RecordingError rather than warn; so does the
+        environment variable ``DE_STRICT=1``.
+
+    Returns
+    -------
+    Experiment
+        Callable as the function was, with :meth:`~Experiment.observations` and
+        :meth:`~Experiment.to_dataframe`.
+
+    Raises
+    ------
+    UnknownBackend, RootError, InvalidName, TypeError, ValueError
+        For an option that is wrong, at once.
+
+    Examples
+    --------
+    >>> from digital_experiments import experiment
+    >>> @experiment
+    ... def square(x):
+    ...     return x * x
+    >>> [square(i) for i in range(5)]
+    [0, 1, 4, 9, 16]
+    >>> square.observations()[-1].result
+    16
+    """
+    for option in options:
+        if option not in _OPTIONS:
+            raise TypeError(f"No option {option!r}. {did_you_mean(option, _OPTIONS)}")
+    if function is None:
+        return functools.partial(experiment, **options)
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(experiment(function.__func__, **options))
+    return Experiment(function, **options)

@@ -1,0 +1,464 @@
+"""What code is: a function with every helper, constant and default that it reaches.
+
+Two functions have one fingerprint when their statements are the same, and so are the
+statements of the user's functions and classes that they use, directly or not, and the values
+of the constants they read. Comments, docstrings, annotations, layout, and the decorator's own
+options play no part. Of libraries only the names count: their versions are recorded apart.
+
+What the code itself changes - a counter, a memo, a list it appends to - is its state and not
+its code, and plays no part either.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import functools
+import hashlib
+import importlib.machinery
+import re
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from digital_experiments.digest import Indigestible, digest
+from digital_experiments.source import find_source, module_text
+from digital_experiments.views import short_repr, type_name
+
+_MISSING = object()
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"} | {
+    "LOAD_FROM_DICT_OR_GLOBALS",
+    "LOAD_FROM_DICT_OR_DEREF",
+}
+_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+_MUTATORS = frozenset(
+    "add append appendleft clear discard extend extendleft insert pop popitem popleft put "
+    "remove reverse setdefault sort update write".split()
+)
+_CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range, PurePath, re.Pattern)
+
+
+class Fingerprint:
+    """The fingerprint of a function, and what it was made from.
+
+    Parameters
+    ----------
+    function
+        Any callable.
+
+    Attributes
+    ----------
+    value : str
+        32 hexadecimal digits.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        scout = _Walk(state=set())  # first find out what the code changes, helpers included
+        scout.visit(function)
+        walk = _Walk(scout.state)
+        walk.visit(function)
+        self.value = walk.digest()
+        self._watched = walk.watched
+
+    def is_current(self) -> bool:
+        """Whether every name that the code reaches still stands for the same object.
+
+        It is cheap enough to ask before each call; a helper that a notebook has defined
+        anew, or that was reloaded, makes it False.
+        """
+        for namespace, name, seen in self._watched:
+            if namespace.get(name, _MISSING) is not seen:
+                return False
+        return True
+
+
+def same_statements(text: str, function: FunctionType) -> bool:
+    """Whether a source text, decorators and comments aside, says what a function does."""
+    source = find_source(function)
+    if source is None:
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(text))
+    except SyntaxError:
+        return False
+    kind = type(source.node)
+    return any(dump(n) == dump(source.node) for n in ast.walk(tree) if isinstance(n, kind))
+
+
+def code_digest(function: FunctionType) -> str:
+    """The fingerprint of a function, for use as a value: 32 hexadecimal digits."""
+    return Fingerprint(function).value
+
+
+class _Walk:
+    """One walk from a function over all that it reaches."""
+
+    def __init__(self, state: set[tuple[int, str]]) -> None:
+        self.parts: list[str] = []
+        self.watched: list[tuple[Any, str, object]] = []
+        self.seen: dict[int, object] = {}
+        self.state = state  # (namespace, name) of what the code itself changes
+        self.modules: set[str] = set()
+
+    def digest(self) -> str:
+        return hashlib.blake2b("\0".join(self.parts).encode(), digest_size=16).hexdigest()
+
+    def note(self, *parts: object) -> None:
+        self.parts.extend(str(part).encode("utf-8", "replace").decode() for part in parts)
+
+    def visit(self, value: Any) -> None:
+        """Take in whatever a name of the code stands for."""
+        if isinstance(value, _CONSTANTS):
+            self.note(type_name(type(value)), _constant(value))
+        elif id(value) in self.seen:
+            self.note("again", type_name(type(value)))
+        else:
+            self.seen[id(value)] = value
+            self.visit_new(value)
+
+    def visit_new(self, value: Any) -> None:
+        if isinstance(value, FunctionType):
+            self.function(value)
+        elif isinstance(value, functools.partial):
+            self.items("partial", [value.func, value.args, value.keywords])
+        elif isinstance(value, types.MethodType):
+            self.items("method", [value.__func__, value.__self__])
+        elif isinstance(value, (staticmethod, classmethod)):
+            self.visit(value.__func__)
+        elif isinstance(value, property):
+            self.items("property", [value.fget, value.fset, value.fdel])
+        elif isinstance(value, (list, tuple)):
+            self.items(type(value).__name__, value)
+        elif isinstance(value, (set, frozenset)):
+            self.note(type(value).__name__, sorted(map(_constant, value)))
+        elif isinstance(value, dict):
+            self.items("dict", [*map(_constant, value), *value.values()])
+        elif isinstance(value, ModuleType):
+            self.module(value.__name__, getattr(value, "__file__", None))
+        elif isinstance(value, type):
+            self.class_(value)
+        else:
+            self.instance(value)
+
+    def items(self, kind: str, values: Any) -> None:
+        self.note(kind, len(values))
+        for value in values:
+            self.visit(value)
+
+    def function(self, function: FunctionType) -> None:
+        code = function.__code__
+        library = _is_library(code.co_filename, function.__module__)
+        if library:
+            self.note("library", function.__module__, function.__qualname__)
+        else:
+            self.watched.append((_Attributes(function), "__code__", code))
+            self.body(function)
+        self.items("defaults", [function.__defaults__, function.__kwdefaults__])
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            self.cell(name, cell, follow=not library or callable(_content(cell)))
+
+    def body(self, function: FunctionType) -> None:
+        code = function.__code__
+        source = find_source(function)
+        if source is None:
+            self.note(_bytecode(code))
+            changed: set[str] = set()
+        else:
+            self.note(dump(source.node))
+            changed = changed_names(source.node)
+        chains = list(_names(code))
+        changed |= {chain[0] for chain in chains if chain[-1] in _MUTATORS}
+        changed |= _stored_globals(code)
+        namespace = function.__globals__
+        self.state |= {(id(namespace), name) for name in changed}
+        free = {chain[0] for chain in chains if chain[0] not in code.co_freevars}
+        for chain in sorted({c for c in chains if c[0] in free}):
+            self.global_(namespace, chain)
+        for name, level in sorted(_imports(code)):
+            self.import_(name, level, namespace)
+
+    def cell(self, name: str, cell: types.CellType, follow: bool) -> None:
+        content = _content(cell)
+        if follow:
+            self.watched.append((_Attributes(cell), "cell_contents", content))
+            self.note("closure", name)
+            self.visit(content)
+
+    def global_(self, namespace: dict[str, Any], chain: tuple[str, ...]) -> None:
+        """Take in what ``a`` or ``module.a.b`` stands for in a function's module."""
+        value = namespace.get(chain[0], _MISSING)
+        if value is _MISSING:
+            known = hasattr(builtins, chain[0])
+            self.note("builtin" if known else "undefined", chain[0])
+            if not known:
+                self.watched.append((namespace, chain[0], _MISSING))
+            return
+        if (id(namespace), chain[0]) in self.state and not callable(value):
+            return
+        self.watched.append((namespace, chain[0], value))
+        for attribute in chain[1:]:
+            if not isinstance(value, ModuleType) or _is_library_module(value):
+                break
+            inside: dict[str, Any] = vars(value)
+            value = inside.get(attribute, _MISSING)
+            self.watched.append((inside, attribute, value))
+        self.note("name", chain[0])
+        self.visit(value if value is not _MISSING else None)
+
+    def import_(self, name: str, level: int, namespace: dict[str, Any]) -> None:
+        """Take in a module of the user's that is imported within a function."""
+        if level:
+            package = str(namespace.get("__package__") or "").split(".")
+            name = ".".join([*package[: len(package) - level + 1], *filter(None, [name])])
+        self.module(name, _module_file(name))
+
+    def module(self, name: str, filename: str | None) -> None:
+        """Take in a module as a whole: its text, and the user's modules that it imports."""
+        self.note("module", name)
+        if filename is None or name in self.modules or _is_library(filename, name):
+            return
+        self.modules.add(name)
+        text = module_text(filename)
+        try:
+            tree = ast.parse(text)
+        except SyntaxError:
+            self.note(text)
+            return
+        self.note(dump(tree))
+        for inner in sorted(_imported_modules(tree, name)):
+            self.module(inner, _module_file(inner))
+
+    def class_(self, kind: type) -> None:
+        self.note("class", type_name(kind))
+        if _is_library_class(kind):
+            return
+        self.items("bases", kind.__bases__)
+        for name, value in sorted(vars(kind).items()):
+            if not (name.startswith("__") and name.endswith("__")) or isinstance(
+                value, FunctionType
+            ):
+                self.note("attribute", name)
+                self.visit(value)
+
+    def instance(self, value: Any) -> None:
+        wrapped = getattr(value, "__wrapped__", None)
+        self.visit(type(value))
+        if callable(wrapped):
+            self.visit(wrapped)
+        elif type(value).__module__.split(".")[0] in ("numpy", "pandas"):
+            self.data(value)
+        elif not _is_library_class(type(value)):
+            attributes = getattr(value, "__dict__", {})
+            self.items("attributes", [part for pair in sorted(attributes.items()) for part in pair])
+
+    def data(self, value: Any) -> None:
+        """An array or frame that is read as a global: its content, as far as it has any."""
+        try:
+            self.note(digest(value))
+        except Indigestible:
+            self.note("data")
+
+
+class _Attributes:
+    """An object's attributes, read as a namespace is."""
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+
+    def get(self, name: str, default: object) -> object:
+        try:
+            return getattr(self.owner, name, default)
+        except ValueError:  # an empty cell
+            return default
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _MISSING
+
+
+def _constant(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return hex(value)  # its decimal digits may be more than Python will print
+    return repr(value) if isinstance(value, _CONSTANTS) else short_repr(value)
+
+
+def dump(node: object) -> str:
+    """A syntax tree as text: without places, docstrings, annotations and decorators.
+
+    Unlike :func:`ast.dump` it is the same under every version of Python that parses the
+    same tree.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return f"{type(node).__name__}:{_constant(node)}"
+    shown = []
+    for name, value in ast.iter_fields(node):
+        if name in _LEFT_OUT or value is None or value == []:
+            continue
+        if name == "body" and isinstance(value, list):
+            value = [statement for statement in value if not _is_text(statement)]
+        shown.append(f"{name}={dump(value)}")
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return ""
+    kind = "Assign" if isinstance(node, ast.AnnAssign) else type(node).__name__
+    return f"{kind}({','.join(shown)})"
+
+
+_LEFT_OUT = {
+    "annotation",
+    "returns",
+    "decorator_list",
+    "type_comment",
+    "type_params",
+    "ctx",
+    "kind",
+} | {
+    "simple",
+    "type_ignores",
+}
+
+
+def _is_text(statement: ast.AST) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def changed_names(node: ast.AST) -> set[str]:
+    """Names whose items or attributes a function sets or deletes: ``memo[key] = ...``."""
+    return {
+        part.value.id
+        for part in ast.walk(node)
+        if isinstance(part, (ast.Subscript, ast.Attribute))
+        and isinstance(part.ctx, (ast.Store, ast.Del))
+        and isinstance(part.value, ast.Name)
+    }
+
+
+def _bytecode(code: CodeType) -> str:
+    constants = [
+        _bytecode(c) if isinstance(c, CodeType) else f"{type(c).__name__}:{_constant(c)}"
+        for c in code.co_consts
+    ]
+    return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _names(code: CodeType) -> Iterator[tuple[str, ...]]:
+    """The dotted names that a function reads from outside itself."""
+    for inner in _codes(code):
+        chain: list[str] = []
+        for instruction in dis.get_instructions(inner):
+            if chain and instruction.opname in _ATTRIBUTES:
+                chain.append(str(instruction.argval))
+                continue
+            if chain:
+                yield tuple(chain)
+            chain = [str(instruction.argval)] if instruction.opname in _LOADS else []
+
+
+def _stored_globals(code: CodeType) -> set[str]:
+    return {
+        str(instruction.argval)
+        for inner in _codes(code)
+        for instruction in dis.get_instructions(inner)
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+    }
+
+
+def _imports(code: CodeType) -> set[tuple[str, int]]:
+    """Name and level of every import within a function; submodules taken ``from`` count too."""
+    found = set()
+    for inner in _codes(code):
+        level, module = 0, ""
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, int):
+                level = instruction.argval
+            elif instruction.opname == "LOAD_SMALL_INT":
+                level = int(instruction.argval)
+            elif instruction.opname == "IMPORT_NAME":
+                module = str(instruction.argval)
+                found.add((module, level))
+            elif instruction.opname == "IMPORT_FROM":
+                found.add((f"{module}.{instruction.argval}".strip("."), level))
+    return found
+
+
+def _imported_modules(tree: ast.AST, importer: str) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parent = importer.split(".")[: -node.level] if node.level else []
+            base = ".".join([*parent, *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)}
+    return found
+
+
+def _module_file(name: str) -> str | None:
+    """The file of a module, whether it is loaded or not; nothing is imported to find it."""
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return getattr(loaded, "__file__", None)
+    places: list[str] | None = None
+    for part in _prefixes(name):
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(part, places)
+        except (ImportError, ValueError, OSError):
+            return None
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or [])
+    return spec.origin
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({str(Path(paths[key])) for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+@functools.cache
+def _is_library(filename: str, module: str | None) -> bool:
+    """Whether a file belongs to Python or to an installed package, not to the user."""
+    if (module or "").partition(".")[0] == "digital_experiments":
+        return True
+    if filename.startswith("<frozen") or "site-packages" in filename or "dist-packages" in filename:
+        return True
+    return filename.startswith(_library_folders())
+
+
+def _is_library_module(module: ModuleType) -> bool:
+    filename = getattr(module, "__file__", None)
+    return filename is None or _is_library(filename, module.__name__)
+
+
+def _is_library_class(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    if module is None or kind.__module__ in ("__main__", "builtins"):
+        return kind.__module__ == "builtins"
+    return _is_library_module(module)

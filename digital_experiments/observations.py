@@ -1,0 +1,226 @@
+"""A list of observations: select, rank, tabulate, show. Opens no file."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+
+from digital_experiments.config import same_value
+from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.observation import Observation
+from digital_experiments.values import decode
+from digital_experiments.views import ValueView, short_repr
+
+if TYPE_CHECKING:
+    import pandas
+
+_ROWS_SHOWN = 20
+_STYLE = (
+    "border-collapse:collapse;font-variant-numeric:tabular-nums",
+    "text-align:left;padding:2px 10px;border-bottom:1px solid currentColor;white-space:nowrap",
+    "text-align:left;padding:2px 10px;white-space:nowrap",
+)
+
+
+class Observations(list[Observation]):
+    """A list of observations, oldest first, that can be filtered, ranked and tabulated.
+
+    Parameters
+    ----------
+    observations
+        What it holds.
+    hidden
+        How many observations of the same experiment were left out, by the reason why.
+
+    Examples
+    --------
+    >>> from digital_experiments import Observation
+    >>> runs = Observations(Observation(str(x), {"x": x}, {"loss": 4 - x}, {}) for x in range(3))
+    >>> runs.best("result.loss", "min")
+    Observation(2, {'x': 2} → {'loss': 2})
+    >>> runs.filter(x=1)
+    [Observation(1, {'x': 1} → {'loss': 3})]
+    """
+
+    def __init__(
+        self, observations: Iterable[Observation] = (), hidden: dict[str, int] | None = None
+    ) -> None:
+        super().__init__(observations)
+        self.hidden = {reason: count for reason, count in (hidden or {}).items() if count}
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Observation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Observations: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Observation | Observations:
+        found = super().__getitem__(index)
+        return found if isinstance(found, Observation) else Observations(found)
+
+    def filter(
+        self, predicate: Callable[[Observation], bool] | None = None, **config: Any
+    ) -> Observations:
+        """Those for which ``predicate`` holds and whose config has the values given.
+
+        Parameters
+        ----------
+        predicate
+            Called with each observation; None for all.
+        **config
+            Values of config fields. ``1`` finds ``1.0``, but not True; arrays and frames are
+            compared by their content.
+
+        Raises
+        ------
+        UnknownColumn
+            If no observation has a config field of such a name.
+        """
+        for name in config if self else ():
+            if not any(name in o.plain("config") for o in self):
+                known = dict.fromkeys(key for o in self for key in o.plain("config"))
+                raise UnknownColumn(f"No config has a field {name!r}. {did_you_mean(name, known)}")
+        return Observations(
+            o for o in self if (predicate is None or predicate(o)) and _has(o, config)
+        )
+
+    def best(self, column: str = "result", direction: str = "max") -> Observation:
+        """The observation with the largest, or smallest, number in a column.
+
+        Parameters
+        ----------
+        column : str
+            As in the table: ``result``, ``result.accuracy``, ``config.lr``,
+            ``metadata.timing.duration``.
+        direction : {"max", "min"}
+            Which end is best.
+
+        Returns
+        -------
+        Observation
+            The earliest of those that share the best number; NaN never wins.
+
+        Raises
+        ------
+        UnknownColumn
+            If no observation has a number there.
+        """
+        if direction not in ("max", "min"):
+            raise ValueError(f"direction must be 'max' or 'min', not {direction!r}.")
+        numbers = [(number, o) for o in self if (number := _number(o, column)) is not None]
+        if not numbers:
+            known = dict.fromkeys(c for o in self for c, _ in row(o) if c != "id")
+            raise UnknownColumn(
+                f"None of {len(self)} observations has a number in column {column!r}. "
+                + did_you_mean(column, known)
+            )
+        choose = max if direction == "max" else min
+        return choose(numbers, key=lambda pair: pair[0])[1]
+
+    def to_dataframe(
+        self, include_metadata: bool = False, normalising_sep: str = "."
+    ) -> pandas.DataFrame:
+        """One row an observation, one column a field.
+
+        Parameters
+        ----------
+        include_metadata : bool
+            Whether to add columns ``metadata.<...>``.
+        normalising_sep : str
+            What joins the parts of a column's name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``id``, ``result`` or ``result.<field>``, ``config.<field>``. Values that
+            are not plain data show by their view: their fields, or else their repr.
+        """
+        import pandas
+
+        rows = [dict(row(o, include_metadata, normalising_sep)) for o in self]
+        columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
+        return pandas.DataFrame(rows, columns=columns or ["id"])
+
+    def _repr_html_(self) -> str:
+        rows = [_html_row(o) for o in self[-_ROWS_SHOWN:]]
+        columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
+        table, head, cell = _STYLE
+        header = "".join(f'<th style="{head}">{html.escape(c)}</th>' for c in columns)
+        body = "".join(
+            "<tr>"
+            + "".join(f'<td style="{cell}">{html.escape(r.get(c, ""))}</td>' for c in columns)
+            + "</tr>"
+            for r in rows
+        )
+        return (
+            f'<table style="{table}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
+            f"<small>{html.escape(self.footnote())}</small>"
+        )
+
+    def footnote(self) -> str:
+        """How many there are, how many are shown, and how many are hidden and why."""
+        total = len(self)
+        plural = "" if total == 1 else "s"
+        shown = f", the last {_ROWS_SHOWN} shown" if total > _ROWS_SHOWN else ""
+        text = f"{total} observation{plural}{shown}"
+        if self.hidden:
+            why = ", ".join(f"{count} {reason}" for reason, count in self.hidden.items())
+            text += f" · hidden: {why}"
+        return text
+
+
+def row(
+    observation: Observation, include_metadata: bool = False, sep: str = "."
+) -> Iterator[tuple[str, Any]]:
+    """The columns of an observation and its values there, without loading any."""
+    yield "id", observation.id
+    yield from _flat("result", observation.shown("result"), sep)
+    yield from _fields("config", observation.shown("config"), sep)
+    if include_metadata:
+        yield from _fields("metadata", observation.metadata, sep)
+
+
+def _flat(name: str, value: Any, sep: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, ValueView):
+        value = value.fields if value.fields else repr(value)
+    if isinstance(value, dict) and value:
+        yield from _fields(name, value, sep)
+    else:
+        yield name, value
+
+
+def _fields(name: str, value: dict[Any, Any], sep: str) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        yield from _flat(f"{name}{sep}{key}", item, sep)
+
+
+def _part_order(column: str) -> int:
+    parts = ("id", "status", "result", "config", "metadata")
+    return next((n for n, part in enumerate(parts) if column.startswith(part)), len(parts))
+
+
+def _number(observation: Observation, column: str) -> float | None:
+    value = dict(row(observation, column.startswith("metadata"))).get(column)
+    if isinstance(value, (int, float)) and not math.isnan(value):
+        return value
+    return None
+
+
+def _has(observation: Observation, config: dict[str, Any]) -> bool:
+    if not config:
+        return True
+    recorded = observation.plain("config")
+    return all(
+        name in recorded and same_value(decode(recorded[name], observation.blobs), value)
+        for name, value in config.items()
+    )
+
+
+def _html_row(observation: Observation) -> dict[str, str]:
+    cells = {
+        name: value for name, value in row(observation) if name != "result" or value is not None
+    }
+    shown = {n: v if isinstance(v, str) else short_repr(v, 60) for n, v in cells.items()}
+    if observation.status != "completed":
+        shown["status"] = observation.outcome()
+    return shown

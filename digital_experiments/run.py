@@ -1,0 +1,482 @@
+"""One run in flight: who it is, where its files go, how it ends as an observation.
+
+The only way from a call to a record. Knows backends and duck-typed callbacks; never
+experiments, controllers or executors.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from digital_experiments.backends import Backend, PickleBackend
+from digital_experiments.config import Config
+from digital_experiments.errors import (
+    CallbackWarning,
+    DigitalExperimentsWarning,
+    NoActiveRun,
+    RecordingError,
+    RecordingWarning,
+)
+from digital_experiments.files import make_folder
+from digital_experiments.ids import new_id, utc_text
+from digital_experiments.observation import Observation
+from digital_experiments.store.layout import STORAGE, storage_folder
+from digital_experiments.values import Plain
+from digital_experiments.views import short_repr, type_name
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_current: ContextVar[Run | None] = ContextVar("digital_experiments_run", default=None)
+
+
+class Listener(Protocol):
+    """What a run asks of a callback."""
+
+    def start(self, id: str, config: Config) -> None: ...  # noqa: D102
+    def end(self, observation: Observation) -> None: ...  # noqa: D102
+
+
+class Recorder:
+    """What all runs of an experiment share: its name, its backend, who listens.
+
+    Parameters
+    ----------
+    name : str
+        The experiment's name.
+    backend : Backend
+        Where observations go.
+    starters, enders : sequence of callbacks
+        Those that listen to the start, in order; and to the end, in order.
+    tags : sequence of str
+        Tags of every run.
+    strict : bool
+        Whether a fault of recording is an error rather than a warning.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        starters: Sequence[Listener] = (),
+        enders: Sequence[Listener] = (),
+        tags: Sequence[str] = (),
+        strict: bool = False,
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.root = str(backend.root)
+        self.starters = starters
+        self.enders = tuple(reversed(enders))
+        self.tags = list(tags)
+        self.strict = strict
+
+    def rescue_folder(self) -> str:
+        """Where records go that the store does not take: a store in the temporary folder."""
+        owner = getattr(os, "getuid", lambda: "")()
+        return os.path.join(tempfile.gettempdir(), f"digital_experiments-rescue-{owner}", self.name)
+
+    def rescue(self, observation: Observation, problem: Exception) -> str:
+        """Keep an observation elsewhere, and say what happened in one line."""
+        what = (
+            f"Run {observation.id} of {self.name!r} could not be recorded in {self.root} "
+            f"({type(problem).__name__}: {problem})."
+        )
+        folder = self.rescue_folder()
+        try:
+            PickleBackend(Path(folder)).record(observation)
+        except Exception as again:
+            return (
+                f"{what} Nor could it be kept in {folder} ({again}). It was called with "
+                f"{observation.shown('config')!r} and ended as {observation.outcome()}."
+            )
+        return f"{what} It is kept in {folder}: copy what is in there into the store."
+
+
+class Run:
+    """One execution in flight. Use it as a context manager around the work.
+
+    Attributes
+    ----------
+    id : str
+        Its unique name, which is also the observation's.
+    config : dict
+        The arguments of the call, as the caller passed them.
+    result : Any
+        What the work came to; set it before the block ends.
+    parent : Run or None
+        The run within which this one was started.
+    observation : Observation or None
+        The record, once the run has ended.
+    plain_result : list or None
+        A result that was encoded piece by piece, in place of ``result``.
+    lost : list of str
+        A line for each value that can't be pickled.
+    """
+
+    result: Any = None
+    observation: Observation | None = None
+    plain_result: list[Plain] | None = None
+    cache_key: str | None = None
+    recorded = False
+    seconds = 0.0
+    started = 0.0
+    _folder: str | None = None
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        config: Config,
+        plain_config: Plain,
+        lost: list[str],
+        facts: dict[str, Any],
+    ) -> None:
+        self.recorder = recorder
+        self.id = new_id()
+        self.config = config
+        self.parent = _current.get()
+        self.lost = lost
+        self.blocks: dict[str, dict[str, Any]] = {}
+        self._facts = facts
+        self._plain_config = plain_config
+        self._faults: list[tuple[str, type[DigitalExperimentsWarning]]] = []
+        self._deaf: list[Listener] = []  # callbacks whose start failed
+        self._late: list[tuple[Run, BaseException | None]] = []
+
+    def __repr__(self) -> str:
+        return f"Run({self.id}, {short_repr(self.config)})"
+
+    @property
+    def dir(self) -> Path:
+        """The folder for this run's files, made when it is first asked for."""
+        folder = self._folder or storage_folder(self.recorder.root, self.id)
+        try:
+            make_folder(folder)
+        except OSError as problem:
+            folder = storage_folder(self.recorder.rescue_folder(), self.id)
+            make_folder(folder)
+            self._fault(f"The files of run {self.id} go to {folder}, because {problem}.")
+        self._folder = folder
+        return Path(folder)
+
+    def __enter__(self) -> Run:
+        self._token = _current.set(self)
+        try:
+            self.begin()
+        except BaseException:
+            _current.reset(self._token)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.finish(error)
+        finally:
+            _current.reset(self._token)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the current run for a while."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def begin(self) -> None:
+        """Tell the callbacks that the run starts, then start its clock."""
+        for callback in self.recorder.starters:
+            try:
+                callback.start(self.id, self.config)
+            except Exception as problem:
+                self._callback_fault(callback, "start", problem)
+                self._deaf.append(callback)
+        self.started = time.time()
+        self._clock = time.perf_counter()
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Stop the clock and record what happened, whatever happens on the way.
+
+        Near the recursion limit there may be no room for that: then the run that this one
+        was started by does it, once the stack has unwound.
+        """
+        self.seconds = time.perf_counter() - self._clock
+        for run, its_error in ((self, error), *self._late):
+            try:
+                run.conclude(its_error)
+            except RecursionError:
+                if self.parent is None:
+                    raise
+                self.parent._late.append((run, its_error))
+
+    def conclude(self, error: BaseException | None) -> None:
+        """Make the observation, show it to the callbacks, record it, tell of faults."""
+        observation = Observation.of_run(
+            self.id,
+            self._plain_config,
+            None if error is not None else self.result,
+            self._metadata(error),
+            self._folder or f"{self.recorder.root}/{STORAGE}/{self.id}",
+        )
+        if self.plain_result is not None and error is None:
+            observation.with_plain_result(self.plain_result)
+        interrupt = self._tell_end(observation)
+        observation.freeze_result(self.lost)
+        self._record(observation)
+        self.observation = observation
+        if self._faults or self.lost:
+            self._report(error)
+        if interrupt is not None and error is None:
+            raise interrupt
+
+    def _metadata(self, error: BaseException | None) -> dict[str, Any]:
+        metadata: dict[str, Any] = {
+            "experiment": self.recorder.name,
+            "status": _status(error),
+            **self._facts,
+        }
+        if self.recorder.tags:
+            metadata["tags"] = list(self.recorder.tags)
+        if self.parent is not None:
+            metadata["parents"] = [self.parent.id]
+        if error is not None:
+            metadata["error"] = _error_facts(error)
+        return metadata
+
+    def _tell_end(self, observation: Observation) -> BaseException | None:
+        """Call each callback's end; return an interrupt that came meanwhile."""
+        for callback in self.recorder.enders:
+            if callback in self._deaf:
+                continue
+            try:
+                callback.end(observation)
+            except RecursionError:
+                raise
+            except Exception as problem:
+                self._callback_fault(callback, "end", problem)
+            except BaseException as interrupt:
+                return interrupt
+        return None
+
+    def _record(self, observation: Observation) -> None:
+        try:
+            self.recorder.backend.record(observation)
+            self.recorded = True
+        except RecursionError:
+            raise
+        except Exception as problem:
+            self._fault(self.recorder.rescue(observation, problem))
+
+    def _fault(
+        self, text: str, category: type[DigitalExperimentsWarning] = RecordingWarning
+    ) -> None:
+        self._faults.append((text, category))
+
+    def _callback_fault(self, callback: Listener, hook: str, problem: Exception) -> None:
+        self._fault(
+            f"Callback {type(callback).__name__}.{hook} raised {type(problem).__name__}: {problem}. "
+            f"Run {self.id} of {self.recorder.name!r} goes on without it.",
+            CallbackWarning,
+        )
+
+    def _report(self, error: BaseException | None) -> None:
+        """One warning for each fault, or under ``strict`` one error for them all."""
+        for value in self.lost:
+            self._fault(
+                f"In run {self.id} of {self.recorder.name!r} {value}. Its repr is kept; return "
+                "or pass something that can be pickled to keep the value itself."
+            )
+        if self.recorder.strict or os.environ.get("DE_STRICT", "0") not in ("", "0"):
+            self._report_strictly(error)
+            return
+        for text, category in self._faults:
+            _warn(text, category)
+
+    def _report_strictly(self, error: BaseException | None) -> None:
+        text = "\n".join(text for text, _ in self._faults)
+        if error is None:
+            raise RecordingError(text)
+        error.add_note(text)
+
+    @contextmanager
+    def time_block(self, name: str) -> Iterator[None]:
+        """As :func:`time_block`, for this run."""
+        if name == "total":
+            raise ValueError("A block can't be named 'total': that is the time of the whole run.")
+        start, clock = time.time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add_block(name, start, time.perf_counter() - clock)
+
+    def _add_block(self, name: str, start: float, seconds: float) -> None:
+        block = timing(start, seconds)
+        before = self.blocks.get(name)
+        if before is not None:
+            count = before.get("count", 1) + 1
+            total = before["duration"] + block["duration"]
+            block = {
+                "start": before["start"],
+                "end": block["end"],
+                "duration": total,
+                "count": count,
+            }
+        self.blocks[name] = block
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn where the user's code called, so that the warning names a line of theirs."""
+    import sys
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "completed"
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def _error_facts(error: BaseException) -> dict[str, str]:
+    """An exception as text; the frames of this package are left out of its traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(error), error, trace, limit=-100)
+    return {
+        "type": type_name(type(error)),
+        "message": _text_of(error),
+        "traceback": "".join(lines),
+    }
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"<{type(problem).__name__} in its text>"
+
+
+def timing(start: float, seconds: float) -> dict[str, Any]:
+    """Start and end as ISO 8601 in UTC, and the seconds between by a clock that can't be set.
+
+    >>> timing(0, 1.5)["end"]
+    '1970-01-01T00:00:01.500000+00:00'
+    """
+    return {"start": utc_text(start), "end": utc_text(start + seconds), "duration": seconds}
+
+
+def active_run() -> Run | None:
+    """The run that is in flight here, or None."""
+    return _current.get()
+
+
+def current_run() -> Run:
+    """The run that is in flight here: in this thread, this task, this nested call.
+
+    Raises
+    ------
+    NoActiveRun
+        Outside of a run; it is a RuntimeError.
+
+    Notes
+    -----
+    A thread that a run starts does not belong to it by itself; run its work in a copy of the
+    run's context: ``Thread(target=contextvars.copy_context().run, args=(work,))``.
+    """
+    run = _current.get()
+    if run is None:
+        raise NoActiveRun(
+            "No run is in flight here. This works inside a function decorated with @experiment "
+            "while it is called; in a thread that such a function starts, run the work with "
+            "contextvars.copy_context().run(...)."
+        )
+    return run
+
+
+def current_id() -> str:
+    """The id of the current run.
+
+    Raises
+    ------
+    NoActiveRun
+        Outside of a run.
+
+    Examples
+    --------
+    >>> from digital_experiments import current_id, experiment
+    >>> @experiment
+    ... def who():
+    ...     return current_id()
+    >>> who() == who.observations()[-1].id
+    True
+    """
+    return current_run().id
+
+
+def current_dir() -> Path:
+    """The folder for the current run's files; what is put there are its artefacts.
+
+    Raises
+    ------
+    NoActiveRun
+        Outside of a run.
+
+    Examples
+    --------
+    >>> from digital_experiments import current_dir, experiment
+    >>> @experiment
+    ... def write():
+    ...     _ = (current_dir() / "answer.txt").write_text("42")
+    >>> write()
+    >>> [path.name for path in write.observations()[-1].artefacts()]
+    ['answer.txt']
+    """
+    return current_run().dir
+
+
+@contextmanager
+def time_block(name: str) -> Iterator[None]:
+    """Time a part of the current run, into ``metadata["timing"][name]``.
+
+    Parameters
+    ----------
+    name : str
+        The part's name. Blocks of one name add up, and ``count`` says how many there were.
+
+    Raises
+    ------
+    NoActiveRun
+        Outside of a run.
+    ValueError
+        If the name is ``total``, which is the whole run's.
+
+    Examples
+    --------
+    >>> from digital_experiments import experiment, time_block
+    >>> @experiment
+    ... def work():
+    ...     with time_block("load"):
+    ...         pass
+    >>> work()
+    >>> sorted(work.observations()[-1].metadata["timing"])
+    ['load', 'total']
+    """
+    with current_run().time_block(name):
+        yield

@@ -1,0 +1,106 @@
+"""Values kept once, named by the SHA-256 of their content. Knows no record.
+
+The ending of a blob's name says how to read it:
+
+================ ==========================================================
+``.txt``         text, UTF-8
+``.json``        plain data, with the tags of the JSON backend
+``.pkl``         plain data, pickled; read by an unpickler that knows no classes
+``.cloudpickle`` the pickle of any value, handed out as bytes
+================ ==========================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+
+from digital_experiments.errors import DamagedRecord
+from digital_experiments.files import read_bytes, write_atomic
+from digital_experiments.store import codecs
+from digital_experiments.store.layout import BLOBS, blob_folder
+from digital_experiments.values import Plain, is_pickle
+
+_NAME = re.compile(r"[0-9a-f]{64}\.(txt|json|pkl|cloudpickle)")
+
+
+class Blobs:
+    """The blobs of one store.
+
+    Parameters
+    ----------
+    root : str
+        The store's folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._folder = f"{root}/{BLOBS}"
+
+    def put(self, data: bytes, ending: str) -> str:
+        """Keep bytes, unless they are kept already, and return the blob's name."""
+        name = f"{sha256(data)}.{ending}"
+        if not self.has(name):
+            write_atomic(blob_folder(self.root, name), name, data)
+        return name
+
+    def put_text(self, text: str) -> str:
+        """Keep a text; one that UTF-8 can't hold is kept as JSON."""
+        try:
+            return self.put(text.encode(), "txt")
+        except UnicodeEncodeError:
+            return self.put_json(text)
+
+    def put_json(self, plain: Plain) -> str:
+        """Keep plain data as readable JSON."""
+        return self.put(codecs.readable_json(plain), "json")
+
+    def identity(self) -> int:
+        """A number that is another one once the folder of blobs was deleted and made again."""
+        try:
+            return os.stat(self._folder).st_ino
+        except OSError:
+            return -1
+
+    def has(self, name: str) -> bool:
+        """Whether a blob of that name is there."""
+        return os.path.exists(f"{blob_folder(self.root, name)}/{name}")
+
+    def read(self, name: str) -> Plain | bytes:
+        """What a blob holds: plain data, or bytes where that is a pickle.
+
+        Raises
+        ------
+        DamagedRecord
+            If it is missing, or its content is not what its name says.
+        """
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise DamagedRecord(f"{name!r} is not the name of a blob.")
+        path = f"{blob_folder(self.root, name)}/{name}"
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            raise DamagedRecord(f"blob {path} is missing.") from None
+        if sha256(data) != name.partition(".")[0]:
+            raise DamagedRecord(f"blob {path} is damaged: its content is not what its name says.")
+        return data if is_pickle(name) else _content(data, name.partition(".")[2])
+
+
+@lru_cache(maxsize=64)
+def _small_content(data: bytes, ending: str) -> Plain:
+    return codecs.BLOB_READERS[ending](data)
+
+
+def _content(data: bytes, ending: str) -> Plain:
+    """Environments and code are read again and again: decode those once."""
+    if ending == "txt" or len(data) > 100_000:
+        return codecs.BLOB_READERS[ending](data)
+    return _small_content(data, ending)
+
+
+def sha256(data: bytes) -> str:
+    """The name that content has in a store, as ``sha256sum`` prints it."""
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,24 @@
+"""Where in a store's folder things lie. Reads and writes nothing."""
+
+from __future__ import annotations
+
+from digital_experiments.ids import check_id
+
+STORAGE = "storage"
+BLOBS = "blobs"
+CACHE = "cache"
+
+
+def storage_folder(root: str, id: str) -> str:
+    """The folder of the files that a run left."""
+    return f"{root}/{STORAGE}/{check_id(id)}"
+
+
+def blob_folder(root: str, name: str) -> str:
+    """The folder of a blob, by the first two digits of its hash."""
+    return f"{root}/{BLOBS}/{name[:2]}"
+
+
+def cache_folder(root: str, key: str) -> str:
+    """The folder of the pointer from a fingerprint and a config to an observation's id."""
+    return f"{root}/{CACHE}/{key[:2]}"

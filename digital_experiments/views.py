@@ -1,0 +1,200 @@
+"""What a value looks like, told in plain data. Never pickles, never runs more than a repr.
+
+A view stands in a record beside every value that is not plain data, so that lists, tables
+and pages can show it without loading it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import Any
+
+PLAIN_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+"""Types that need no view, whatever their value."""
+
+_REPR_LENGTH = 200
+_TEXT_LENGTH = 1000
+_ITEMS = 50
+_DEPTH = 4
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class ValueView:
+    """How a value looked when it was recorded, where the value itself is not at hand.
+
+    Attributes
+    ----------
+    type : str
+        The dotted name of its class.
+    repr : str
+        Its repr, shortened, without addresses.
+    fields : dict or None
+        Its fields, if it has any, as plain data.
+    reason : str or None
+        Why the value itself is not here; None if it was just not asked for.
+
+    Examples
+    --------
+    >>> from digital_experiments.views import ValueView, view
+    >>> ValueView(view(range(3)))
+    range(0, 3)
+    """
+
+    def __init__(self, view: dict[str, Any], reason: str | None = None) -> None:
+        self.type: str = view.get("type", "object")
+        self.repr: str = view.get("repr", f"<{self.type}>")
+        self.fields: dict[str, Any] | None = view.get("fields")
+        self.shape: tuple[int, ...] | None = tuple(view["shape"]) if "shape" in view else None
+        self.dtype: Any = view.get("dtype")
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return self.repr
+
+
+def view(value: object) -> dict[str, Any]:
+    """Describe a value: its type, its repr and, where it has them, fields, shape and dtype.
+
+    Returns
+    -------
+    dict
+        ``type`` and ``repr`` always; ``fields`` for dataclasses, pydantic and attrs
+        models, named tuples and namespaces; ``shape`` and ``dtype`` for arrays and frames.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> view(argparse.Namespace(lr=0.1))["fields"]
+    {'lr': 0.1}
+    """
+    described: dict[str, Any] = {"type": type_name(type(value))}
+    try:
+        described.update(_array_facts(value))
+        described.setdefault("repr", short_repr(value))
+        found = fields(value)
+        if found is not None:
+            described["fields"] = {key: _summary(item, 1) for key, item in found.items()}
+    except Exception as problem:  # user code: properties, __repr__, __getattr__
+        described.setdefault("repr", f"<{described['type']}: {type(problem).__name__} in its repr>")
+    return described
+
+
+def describe_instance(value: object) -> dict[str, Any]:
+    """As :func:`view`, with the attributes of an ordinary instance as its fields too."""
+    described = view(value)
+    attributes = getattr(value, "__dict__", None)
+    if "fields" not in described and isinstance(attributes, dict):
+        described["fields"] = {str(key): _summary(item, 1) for key, item in attributes.items()}
+    return described
+
+
+def type_name(kind: type) -> str:
+    """The dotted name of a class; of a builtin just its name."""
+    module, name = kind.__module__, kind.__qualname__
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def short_repr(value: object, length: int = _REPR_LENGTH) -> str:
+    """The repr of any value, at most ``length`` characters and without addresses.
+
+    >>> short_repr("a" * 500, 20)
+    "'aaaaaaaa…aaaaaaaaa'"
+    """
+    try:
+        text = _container_repr(value) or repr(value)
+    except Exception as problem:
+        text = f"<{type_name(type(value))}: {type(problem).__name__} in its repr>"
+    text = _ADDRESS.sub("", text)
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - length :]}"
+
+
+def _container_repr(value: object) -> str | None:
+    """The start of a large list or text: its whole repr might be gigabytes."""
+    if isinstance(value, (str, bytes)) and len(value) > 10 * _REPR_LENGTH:
+        return repr(value[: 5 * _REPR_LENGTH])[:-1] + repr(value[-5 * _REPR_LENGTH :])[1:]
+    if type(value) in (list, tuple, set, dict) and len(value) > _ITEMS:  # type: ignore[arg-type]
+        return f"<{type(value).__name__} of {len(value):,} items>"  # type: ignore[arg-type]
+    return None
+
+
+def _array_facts(value: object) -> dict[str, Any]:
+    shape = getattr(value, "shape", None)
+    if not (isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)):
+        return {}
+    facts: dict[str, Any] = {"shape": list(shape)}
+    if hasattr(value, "dtypes") and hasattr(value, "columns"):
+        facts["dtype"] = {str(name): str(kind) for name, kind in value.dtypes.items()}
+        facts["repr"] = f"{type(value).__name__}({shape[0]} rows × {shape[1]} columns)"
+    elif hasattr(value, "dtype"):
+        facts["dtype"] = str(value.dtype)
+        facts["repr"] = f"{type(value).__name__}({_shape_text(shape)}, {value.dtype})"
+    return facts
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def fields(value: Any) -> dict[str, Any] | None:
+    """The fields of a value whose class declares some; None for any other."""
+    kind = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in _stored(value, kind.__dataclass_fields__)}
+    if hasattr(kind, "__attrs_attrs__"):
+        return {a.name: getattr(value, a.name) for a in kind.__attrs_attrs__}
+    if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "model_fields"):
+        return dict(vars(value))
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return dict(zip(kind._fields, value, strict=False))
+    if isinstance(value, argparse.Namespace):
+        return dict(vars(value))
+    return None
+
+
+def _stored(value: object, names: Any) -> list[str]:
+    return [name for name in names if hasattr(value, name)]  # ClassVar and InitVar may not be
+
+
+def _summary(value: object, depth: int) -> Any:
+    """A field's value as plain data without tags: exact where small and plain, else its repr."""
+    if isinstance(value, str) and type(value) is str:
+        return value if len(value) <= _TEXT_LENGTH else value[:_TEXT_LENGTH] + "…"
+    if type(value) in PLAIN_SCALARS:
+        return short_repr(value) if isinstance(value, bytes) else _small_number(value)
+    number = plain_number(value)
+    if number is not None:
+        return number
+    if depth < _DEPTH:
+        found = dict(value) if type(value) is dict else fields(value)
+        if found is not None and len(found) <= _ITEMS:
+            return {_plain_key(key): _summary(item, depth + 1) for key, item in found.items()}
+        if type(value) in (list, tuple) and len(value) <= _ITEMS:  # type: ignore[arg-type]
+            return [_summary(item, depth + 1) for item in value]  # type: ignore[attr-defined]
+    facts = _array_facts(value)
+    return facts.get("repr") or short_repr(value)
+
+
+def _small_number(value: object) -> object:
+    return hex(value) if isinstance(value, int) and value.bit_length() > 2000 else value
+
+
+def _plain_key(key: object) -> str:
+    """A dict's key as text that no reader takes for a tag of a record."""
+    text = key if type(key) is str else short_repr(key)
+    return f"'{text}'" if text.startswith("$") else text
+
+
+def plain_number(value: Any) -> bool | int | float | complex | None:
+    """The Python number that a NumPy number stands for; None for anything else."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic):
+        return None
+    if not isinstance(value, (numpy.number, numpy.bool_)):
+        return None
+    number = value.item()
+    return number if type(number) in (bool, int, float, complex) else None
