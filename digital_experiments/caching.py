@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
 
 from digital_experiments.backends import Backend
 from digital_experiments.config import Config, config_key

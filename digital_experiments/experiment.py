@@ -84,7 +84,7 @@ class Experiment(Generic[P, R]):
         self.name = check_name(name or _name_of(function), "the name of an experiment")
         self.cache = cache
         self.verbose = verbose
-        self._options = {
+        self._options: dict[str, Any] = {
             "root": _checked_root(root),
             "name": name,
             "backend": backend_class(backend),
@@ -134,7 +134,7 @@ class Experiment(Generic[P, R]):
             return self._bind(args, kwargs)
         except TypeError:
             if type(self.function) is FunctionType and not hasattr(self.function, "__wrapped__"):
-                self.function(*args, **kwargs)  # type: ignore[call-arg, arg-type] # Python says it best
+                self.function(*args, **kwargs)  # Python says best what is wrong
                 raise
             return {"args": args, "kwargs": kwargs}  # a wrapper may take what it does not declare
 
@@ -350,7 +350,7 @@ class Experiment(Generic[P, R]):
         return listed
 
     def _is_mine(self, observation: Observation) -> bool:
-        return observation.facts.get("experiment", self.name) == self.name
+        return str(observation.facts.get("experiment", self.name)) == self.name
 
     def _why_hidden(self, observation: Observation, current: bool, wanted: set[str]) -> str | None:
         if observation.status not in wanted:
@@ -360,7 +360,7 @@ class Experiment(Generic[P, R]):
     def _has_this_code(self, observation: Observation) -> bool:
         made_by = observation.facts.get("fingerprint")
         if made_by is not None:
-            return bool(made_by == self.fingerprint)
+            return str(made_by) == self.fingerprint
         inner = plain_function(self.function)  # digital-experiments 2.x kept only the text
         text = observation.facts.get("code")
         return inner is not None and isinstance(text, str) and same_statements(text, inner)
@@ -515,7 +515,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _kind(function: Callable[..., Any]) -> str:
     """What a call gives: a value, a coroutine, or a generator of either sort."""
-    inner = function if inspect.isroutine(function) else getattr(function, "__call__", function)
+    inner = function if inspect.isroutine(function) else vars(type(function)).get("__call__")
     for candidate in (function, inner):
         if inspect.iscoroutinefunction(candidate):
             return "coroutine"

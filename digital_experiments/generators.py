@@ -31,7 +31,7 @@ def drive(run: Run, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, 
                     generator.close()
                 raise
             except BaseException as thrown:
-                value, advance = thrown, generator.throw  # type: ignore[assignment]
+                value, advance = thrown, generator.throw
     except (StopIteration, GeneratorExit) as stop:
         _finish(run, None)
         if isinstance(stop, GeneratorExit):
@@ -58,7 +58,7 @@ async def drive_async(run: Run, generator: AsyncGenerator[Any, Any]) -> AsyncGen
                     await generator.aclose()
                 raise
             except BaseException as thrown:
-                value, advance = thrown, generator.athrow  # type: ignore[assignment]
+                value, advance = thrown, generator.athrow
     except (StopAsyncIteration, GeneratorExit) as stop:
         _finish(run, None)
         if isinstance(stop, GeneratorExit):

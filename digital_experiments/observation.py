@@ -159,7 +159,8 @@ class Observation:
     def duration(self) -> float | None:
         """Seconds that the function ran, or None where no timing was recorded."""
         timing = self.facts.get("timing") or {}
-        return timing.get("total", timing).get("duration")
+        seconds: float | None = timing.get("total", timing).get("duration")
+        return seconds
 
     @property
     def dir(self) -> Path:

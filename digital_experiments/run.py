@@ -287,8 +287,8 @@ class Run:
 
     def _callback_fault(self, callback: Listener, hook: str, problem: Exception) -> None:
         self._fault(
-            f"Callback {type(callback).__name__}.{hook} raised {type(problem).__name__}: {problem}. "
-            f"Run {self.id} of {self.recorder.name!r} goes on without it.",
+            f"Callback {type(callback).__name__}.{hook} raised {type(problem).__name__}: "
+            f"{problem}. Run {self.id} of {self.recorder.name!r} goes on without it.",
             CallbackWarning,
         )
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType
+from typing import Any
 
 _STARTED = time.time()
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -165,10 +166,10 @@ def _begins(node: ast.AST, code: CodeType) -> bool:
 
 
 def _holds(node: ast.AST, code: CodeType) -> bool:
-    inside = getattr(node, "body", node)
+    inside: Any = getattr(node, "body", node)
     if isinstance(inside, list):
         return True
     begin = (inside.lineno, inside.col_offset)
     end = (inside.end_lineno, inside.end_col_offset)
-    places = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
-    return all(begin <= (p[0], p[2]) and (p[1], p[3]) <= end for p in places)  # type: ignore[operator]
+    places: list[Any] = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
+    return all(begin <= (p[0], p[2]) and (p[1], p[3]) <= end for p in places)

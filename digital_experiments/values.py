@@ -40,13 +40,15 @@ _NODES = 5_000_000
 class BlobReader(Protocol):
     """Whoever can turn the name of a blob into the plain data or the bytes it holds."""
 
-    def read(self, name: str) -> Plain | bytes: ...  # noqa: D102
+    def read(self, name: str) -> Plain | bytes:
+        """The content of a blob."""
 
 
 class NoBlobs:
     """The reader of values that were never in a store."""
 
     def read(self, name: str) -> Plain:
+        """Refuse."""
         raise DamagedRecord(f"blob {name!r} is not at hand: this observation is in no store.")
 
 
@@ -73,7 +75,7 @@ def encode(value: object, lost: list[str] | None = None) -> Plain:
         return value.copy()
     try:
         return _Encoder(lost).encode(value)
-    except (RecursionError, _TooLarge):  # it holds itself, or is nested or shared too deeply
+    except (RecursionError, _TooLargeError):  # it holds itself, or is nested or shared too deeply
         return _opaque(value, lost)
 
 
@@ -82,7 +84,7 @@ def described(value: object) -> Plain:
     return {"$view": describe_instance(value), "reason": "only described, not kept"}
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     """More items than are worth a walk; pickle does better."""
 
 
@@ -101,7 +103,7 @@ class _Encoder:
         if method is not None:
             self.nodes += len(value)
             if self.nodes > _NODES:
-                raise _TooLarge
+                raise _TooLargeError
             return method(self, value)
         if kind is datetime and (value.tzinfo is None or type(value.tzinfo) is timezone):
             return value

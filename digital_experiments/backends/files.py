@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -30,9 +31,21 @@ class FileBackend(Backend):
 
     suffix: ClassVar[str]
     blob_ending: ClassVar[str]
-    dump: ClassVar[Callable[[Plain], bytes]]
-    parse: ClassVar[Callable[[bytes], Plain]]
-    parse_legacy: ClassVar[legacy.Parser]
+
+    @staticmethod
+    @abstractmethod
+    def dump(plain: Plain) -> bytes:
+        """Plain data in this format."""
+
+    @staticmethod
+    @abstractmethod
+    def parse(data: bytes) -> Plain:
+        """Plain data from this format; anything else raises."""
+
+    @staticmethod
+    @abstractmethod
+    def parse_legacy(data: bytes) -> legacy.Found | None:
+        """The record that digital-experiments 2.x wrote in this format, if it is one."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -55,13 +68,13 @@ class FileBackend(Backend):
             "result": self._own(observation, "result"),
             "metadata": self._metadata(observation.metadata),
         }
-        data = type(self).dump(record)
+        data = self.dump(record)
         if len(data) <= BLOB_SIZE:
             return data
         for part in ("config", "metadata"):
             record[part] = {key: self._spilled(item) for key, item in record[part].items()}
         record["result"] = self._spilled(record["result"])
-        return type(self).dump(record)
+        return self.dump(record)
 
     def _own(self, observation: Observation, part: str) -> Plain:
         """A part as plain data whose blobs, if it has any, are this store's."""
@@ -71,12 +84,12 @@ class FileBackend(Backend):
         return observation.plain(part)
 
     def _spilled(self, plain: Plain) -> Plain:
-        return spill(plain, lambda part: len(type(self).dump(part)), self._put)
+        return spill(plain, lambda part: len(self.dump(part)), self._put)
 
     def _put(self, plain: Plain, pickled: bool) -> str:
         if pickled:
             return self._blobs.put(plain, "cloudpickle")
-        return self._blobs.put(type(self).dump(plain), self.blob_ending)
+        return self._blobs.put(self.dump(plain), self.blob_ending)
 
     def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Plain]:
         plain: dict[str, Plain] = {}
@@ -151,13 +164,13 @@ class FileBackend(Backend):
     def _parsed(self, data: bytes) -> tuple[dict[str, Plain], BlobReader]:
         record, problem = None, None
         try:
-            record = type(self).parse(data)
+            record = self.parse(data)
         except Exception as raised:  # garbage makes a parser raise anything
             problem = raised
         if isinstance(record, dict) and "format" in record:
             check_record(record)
             return record, self._blobs
-        found = type(self).parse_legacy(data)
+        found = self.parse_legacy(data)
         if found is not None:
             return found
         if problem is None:

@@ -15,7 +15,7 @@ from typing import Any
 from digital_experiments.observation import FORMAT, Observation
 from digital_experiments.values import BlobReader, Plain, encode
 
-Parser = Callable[[bytes], tuple[dict[str, Plain], BlobReader] | None]
+Found = tuple[dict[str, Plain], BlobReader]
 
 _PARTS = ("id", "config", "result", "metadata")
 _OBSERVATION = ("digital_experiments.core", "Observation")
@@ -26,7 +26,7 @@ _NUMPY_NUMBERS = {
 }
 
 
-def from_pickle(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
+def from_pickle(data: bytes) -> Found | None:
     """The record in a 2.x pickle, or None if that is not what the bytes are."""
     try:
         found = _Describer(io.BytesIO(data)).load()
@@ -37,7 +37,7 @@ def from_pickle(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
     return _record(dict(zip(_PARTS, found.arguments, strict=False)), data, _load_pickle)
 
 
-def from_json(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
+def from_json(data: bytes) -> Found | None:
     """The record in a 2.x JSON file, or None if that is not what the bytes are."""
     try:
         return _record(json.loads(data), data, json.loads)
@@ -45,7 +45,7 @@ def from_json(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
         return None
 
 
-def from_yaml(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
+def from_yaml(data: bytes) -> Found | None:
     """The record in a 2.x YAML file, or None if that is not what the bytes are."""
     import yaml
 
@@ -61,7 +61,7 @@ def from_yaml(data: bytes) -> tuple[dict[str, Plain], BlobReader] | None:
 
     Describer.add_multi_constructor("tag:yaml.org,2002:python/", describe)
     try:
-        return _record(yaml.load(data, Describer), data, _load_yaml)
+        return _record(yaml.load(data, Describer), data, _load_yaml)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, ValueError):
         return None
 
@@ -79,7 +79,7 @@ def _yaml_content(loader: Any, node: Any) -> object:
 def _load_yaml(data: bytes) -> Any:
     import yaml
 
-    return yaml.load(data, yaml.UnsafeLoader)
+    return yaml.load(data, yaml.UnsafeLoader)  # noqa: S506 - asked for, as unpickling is
 
 
 class _Object:
@@ -148,9 +148,7 @@ class _LegacyValues:
         return data
 
 
-def _record(
-    found: Any, data: bytes, load: Callable[[bytes], Any]
-) -> tuple[dict[str, Plain], BlobReader] | None:
+def _record(found: Any, data: bytes, load: Callable[[bytes], Any]) -> Found | None:
     if not isinstance(found, dict) or not set(_PARTS) <= found.keys():
         return None
     if not isinstance(found["config"], dict) or not isinstance(found["metadata"], dict):

@@ -41,7 +41,7 @@ def plain_function(function: Callable[..., Any]) -> FunctionType | None:
         function = function.func
     function = inspect.unwrap(function)
     if not isinstance(function, FunctionType):
-        function = getattr(function, "__func__", getattr(type(function), "__call__", function))
+        function = getattr(function, "__func__", vars(type(function)).get("__call__", function))
     return function if isinstance(function, FunctionType) else None
 
 

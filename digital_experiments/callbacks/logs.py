@@ -17,7 +17,7 @@ _routers: list[_Router] = []
 
 
 class SaveLogs(Callback):
-    """Saves what the run prints, to stdout and stderr, as an artefact; it is printed as well.
+    r"""Saves what the run prints, to stdout and stderr, as an artefact; it is printed as well.
 
     Output is routed by context: runs in other threads and tasks have logs of their own. The
     output of a nested run is in its own log, if it has one, and in those of its parents.
@@ -37,7 +37,7 @@ class SaveLogs(Callback):
     >>> greet()
     hello
     >>> greet.observations()[-1].artefacts()[0].read_text()
-    'hello\\n'
+    'hello\n'
     """
 
     def __init__(self, name: str = "logs.txt") -> None:

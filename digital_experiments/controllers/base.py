@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from digital_experiments.observations import Observations
@@ -11,7 +12,8 @@ from digital_experiments.observations import Observations
 class Searchable(Protocol):
     """What a controller asks of an experiment."""
 
-    def __call__(self, **config: Any) -> Any: ...  # noqa: D102
+    @property
+    def __call__(self) -> Callable[..., Any]: ...  # noqa: D102
     def observations(self) -> Observations: ...  # noqa: D102
     def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
 

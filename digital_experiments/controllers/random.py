@@ -43,7 +43,7 @@ class RandomSearch(Controller):
 
     def __init__(self, *, seed: int | None = None, **dimensions: Any) -> None:
         self.dimensions = dimensions
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - a search keeps no secret
         self._draws = {name: self._draw(name, values) for name, values in dimensions.items()}
 
     def _draw(self, name: str, values: Any) -> Callable[[], Any]:

@@ -1,0 +1,1 @@
+"""A folder of records, blobs, artefacts and pointers: its layout, formats and blobs."""
