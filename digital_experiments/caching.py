@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from digital_experiments.backends import Backend
 from digital_experiments.config import Config, config_key
@@ -13,6 +13,9 @@ from digital_experiments.observation import Observation
 from digital_experiments.run import Run
 from digital_experiments.store import cache
 from digital_experiments.views import ValueView
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 class ResultCache:
@@ -79,6 +82,8 @@ class ResultCache:
 
     def take_off(self, key: str) -> Future[None] | None:
         """Claim a key that is to be computed now; None, or the flight of who is at it."""
+        from concurrent.futures import Future
+
         mine: Future[None] = Future()
         other = self._flights.setdefault(key, mine)
         return None if other is mine else other

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from digital_experiments.digest import digest
-from digital_experiments.fingerprint import code_digest
 from digital_experiments.values import Plain, described, encode
 
 Config = dict[str, Any]
@@ -119,7 +119,13 @@ def config_key(config: object) -> str:
     Indigestible
         If a value in it can't be compared with others.
     """
-    return digest(config, code_digest)
+    return digest(config, _code_digest)
+
+
+def _code_digest(function: FunctionType) -> str:
+    from digital_experiments.fingerprint import code_digest
+
+    return code_digest(function)
 
 
 def same_value(one: object, other: object) -> bool:

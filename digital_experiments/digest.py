@@ -6,7 +6,6 @@ Objects are digested as pickle would take them apart, arrays and frames by their
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
@@ -66,7 +65,9 @@ def function_name(function: FunctionType) -> str:
 
 def short_hash(data: bytes | memoryview) -> str:
     """A hash for telling contents apart, 32 hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    from hashlib import blake2b
+
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _sized(tag: bytes, data: bytes) -> bytes:

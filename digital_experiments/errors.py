@@ -22,7 +22,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -95,6 +94,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("jsn", ["pickle", "json"])
     "Available: 'pickle', 'json'. Did you mean 'json'?"
     """
+    import difflib
+
     known = list(known)
     listed = ", ".join(repr(k) for k in known) or "none"
     near = difflib.get_close_matches(name, known, n=1)

@@ -30,7 +30,6 @@ from digital_experiments.config import Binder, Config, freeze
 from digital_experiments.digest import Indigestible
 from digital_experiments.errors import RecordingWarning, did_you_mean
 from digital_experiments.files import refuse_file
-from digital_experiments.fingerprint import Fingerprint, same_statements
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
@@ -39,6 +38,8 @@ from digital_experiments.run import Recorder, Run, active_run
 
 if TYPE_CHECKING:
     import pandas
+
+    from digital_experiments.fingerprint import Fingerprint
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -232,8 +233,13 @@ class Experiment(Generic[P, R]):
         """What identifies the code: the function with every helper and constant it reaches."""
         known = self._fingerprint
         if known is None or not known.is_current():
-            known = self._fingerprint = Fingerprint(self.function)
+            known = self._fingerprint = self._new_fingerprint()
         return known.value
+
+    def _new_fingerprint(self) -> Fingerprint:
+        from digital_experiments.fingerprint import Fingerprint
+
+        return Fingerprint(self.function)
 
     @property
     def root(self) -> Path:
@@ -361,6 +367,8 @@ class Experiment(Generic[P, R]):
         made_by = observation.facts.get("fingerprint")
         if made_by is not None:
             return str(made_by) == self.fingerprint
+        from digital_experiments.fingerprint import same_statements
+
         inner = plain_function(self.function)  # digital-experiments 2.x kept only the text
         text = observation.facts.get("code")
         return inner is not None and isinstance(text, str) and same_statements(text, inner)

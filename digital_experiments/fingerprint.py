@@ -15,7 +15,6 @@ import ast
 import builtins
 import dis
 import functools
-import hashlib
 import importlib.machinery
 import re
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from digital_experiments.digest import Indigestible, digest
+from digital_experiments.digest import Indigestible, digest, short_hash
 from digital_experiments.source import find_source, module_text
 from digital_experiments.views import short_repr, type_name
 
@@ -108,7 +107,7 @@ class _Walk:
         self.modules: set[str] = set()
 
     def digest(self) -> str:
-        return hashlib.blake2b("\0".join(self.parts).encode(), digest_size=16).hexdigest()
+        return short_hash("\0".join(self.parts).encode())
 
     def note(self, *parts: object) -> None:
         self.parts.extend(str(part).encode("utf-8", "replace").decode() for part in parts)

@@ -142,7 +142,8 @@ class Observation:
     @property
     def facts(self) -> dict[str, Any]:
         """The metadata as far as it stands in the record itself: cheap, and opens no blob."""
-        facts: dict[str, Any] = self._live.get("metadata") or self._plain["metadata"]
+        live: dict[str, Any] | None = self._live.get("metadata")
+        facts: dict[str, Any] = self._plain["metadata"] if live is None else live
         return facts
 
     @property

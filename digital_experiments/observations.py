@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
@@ -142,6 +141,8 @@ class Observations(list[Observation]):
         return pandas.DataFrame(rows, columns=columns or ["id"])
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = [_html_row(o) for o in self[-_ROWS_SHOWN:]]
         columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
         table, head, cell = _STYLE

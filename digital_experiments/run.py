@@ -7,15 +7,13 @@ experiments, controllers or executors.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
 
 from digital_experiments.backends import Backend, PickleBackend
@@ -81,6 +79,8 @@ class Recorder:
 
     def rescue_folder(self) -> str:
         """Where records go that the store does not take: a store in the temporary folder."""
+        import tempfile
+
         owner = getattr(os, "getuid", lambda: "")()
         return os.path.join(tempfile.gettempdir(), f"digital_experiments-rescue-{owner}", self.name)
 
@@ -272,6 +272,8 @@ class Run:
         return None
 
     def _record(self, observation: Observation) -> None:
+        if not self.recorder.backend.takes_proxies:
+            _thaw(observation.metadata)
         try:
             self.recorder.backend.record(observation)
             self.recorded = True
@@ -337,6 +339,15 @@ class Run:
         self.blocks[name] = block
 
 
+def _thaw(metadata: dict[str, Any]) -> None:
+    """Put dicts in place of the read-only mappings that runs share."""
+    environment = metadata.get("environment")
+    if isinstance(environment, dict):
+        for key, part in environment.items():
+            if isinstance(part, MappingProxyType):
+                environment[key] = dict(part)
+
+
 def _warn(text: str, category: type[Warning]) -> None:
     """Warn where the user's code called, so that the warning names a line of theirs."""
     import sys
@@ -355,6 +366,8 @@ def _status(error: BaseException | None) -> str:
 
 def _error_facts(error: BaseException) -> dict[str, str]:
     """An exception as text; the frames of this package are left out of its traceback."""
+    import traceback
+
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         trace = trace.tb_next

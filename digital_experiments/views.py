@@ -6,7 +6,6 @@ and pages can show it without loading it.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from typing import Any
@@ -151,7 +150,8 @@ def fields(value: Any) -> dict[str, Any] | None:
         return dict(vars(value))
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return dict(zip(kind._fields, value, strict=False))
-    if isinstance(value, argparse.Namespace):
+    argparse = sys.modules.get("argparse")
+    if argparse is not None and isinstance(value, argparse.Namespace):
         return dict(vars(value))
     return None
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning
 from digital_experiments.files import make_folder
@@ -40,7 +41,15 @@ class Backend(ABC):
     ----------
     root : pathlib.Path
         The folder; it is made if it is missing.
+
+    Attributes
+    ----------
+    takes_proxies : bool
+        Whether ``metadata`` may hold read-only mappings, which many runs share, where it
+        otherwise holds dicts.
     """
+
+    takes_proxies: ClassVar[bool] = False
 
     def __init__(self, root: Path) -> None:
         make_folder(root)

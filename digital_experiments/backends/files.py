@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from digital_experiments.backends import legacy
 from digital_experiments.backends.base import Backend
 from digital_experiments.errors import DamagedRecord, ObservationNotFound
 from digital_experiments.files import file_names, read_bytes, write_atomic
@@ -29,6 +28,7 @@ class FileBackend(Backend):
     Values of over 64 KiB, the environment and the code are blobs beside the records.
     """
 
+    takes_proxies = True
     suffix: ClassVar[str]
     blob_ending: ClassVar[str]
 
@@ -41,11 +41,6 @@ class FileBackend(Backend):
     @abstractmethod
     def parse(data: bytes) -> Plain:
         """Plain data from this format; anything else raises."""
-
-    @staticmethod
-    @abstractmethod
-    def parse_legacy(data: bytes) -> legacy.Found | None:
-        """The record that digital-experiments 2.x wrote in this format, if it is one."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -170,7 +165,9 @@ class FileBackend(Backend):
         if isinstance(record, dict) and "format" in record:
             check_record(record)
             return record, self._blobs
-        found = self.parse_legacy(data)
+        from digital_experiments.backends.legacy import read_legacy
+
+        found = read_legacy(data, self.suffix)
         if found is not None:
             return found
         if problem is None:
@@ -189,7 +186,6 @@ class PickleBackend(FileBackend):
     blob_ending = "pkl"
     dump = staticmethod(codecs.dump_pickle)
     parse = staticmethod(codecs.load_pickle)
-    parse_legacy = staticmethod(legacy.from_pickle)
 
 
 class JSONBackend(FileBackend):
@@ -199,7 +195,6 @@ class JSONBackend(FileBackend):
     blob_ending = "json"
     dump = staticmethod(codecs.dump_json)
     parse = staticmethod(codecs.load_json)
-    parse_legacy = staticmethod(legacy.from_json)
 
 
 class YAMLBackend(FileBackend):
@@ -209,4 +204,3 @@ class YAMLBackend(FileBackend):
     blob_ending = "json"
     dump = staticmethod(codecs.dump_yaml)
     parse = staticmethod(codecs.load_yaml)
-    parse_legacy = staticmethod(legacy.from_yaml)

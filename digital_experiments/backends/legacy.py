@@ -10,10 +10,11 @@ import io
 import json
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from digital_experiments.observation import FORMAT, Observation
+from digital_experiments.observation import FORMAT
 from digital_experiments.values import BlobReader, Plain, encode
+from digital_experiments.views import short_repr
 
 Found = tuple[dict[str, Plain], BlobReader]
 
@@ -24,6 +25,12 @@ _NUMPY_NUMBERS = {
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
 }
+
+
+def read_legacy(data: bytes, suffix: str) -> Found | None:
+    """The record that digital-experiments 2.x wrote into a file of that suffix, if it is one."""
+    reader = {".pkl": from_pickle, ".json": from_json, ".yaml": from_yaml}.get(suffix)
+    return reader(data) if reader else None
 
 
 def from_pickle(data: bytes) -> Found | None:
@@ -86,6 +93,7 @@ class _Object:
     """Stands for an object of any class; being built, it only remembers its arguments."""
 
     kind = "object"
+    arguments: tuple[Any, ...] = ()
 
     def __new__(cls, *arguments: Any, **named: Any) -> _Object:
         made = object.__new__(cls)
@@ -94,6 +102,15 @@ class _Object:
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self.arguments = arguments
+
+    def what(self) -> str:
+        """The name of its class; of what a helper builds, that of the class it is given."""
+        first = self.arguments[0] if self.arguments else None
+        built = isinstance(first, type) and issubclass(first, _Object) and "_recon" in self.kind
+        return first.kind if built else self.kind
+
+    def __repr__(self) -> str:
+        return f"<{self.what()}>"
 
     def __setstate__(self, state: object) -> None:
         """An object's state is not looked at."""
@@ -124,7 +141,16 @@ class _Loader(pickle.Unpickler):
     """Reads a 2.x pickle wholly, its classes imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        return Observation if (module, name) == _OBSERVATION else super().find_class(module, name)
+        return _Record if (module, name) == _OBSERVATION else super().find_class(module, name)
+
+
+class _Record(NamedTuple):
+    """What 2.x pickled."""
+
+    id: str
+    config: dict[str, Any]
+    result: Any
+    metadata: dict[str, Any]
 
 
 def _load_pickle(data: bytes) -> Any:
@@ -149,7 +175,7 @@ class _LegacyValues:
 
 
 def _record(found: Any, data: bytes, load: Callable[[bytes], Any]) -> Found | None:
-    if not isinstance(found, dict) or not set(_PARTS) <= found.keys():
+    if not isinstance(found, dict) or not set(_PARTS) <= found.keys() or "format" in found:
         return None
     if not isinstance(found["config"], dict) or not isinstance(found["metadata"], dict):
         return None
@@ -162,8 +188,8 @@ def _plain(value: Any, path: list[str]) -> Plain:
         return encode(value)
     if type(value) is dict and all(type(key) is str and key[:1] != "$" for key in value):
         return {key: _plain(item, [*path, key]) for key, item in value.items()}
-    kind = value.kind if isinstance(value, _Object) else type(value).__name__
-    view = {"type": kind, "repr": f"<{kind}>"}
+    kind = value.what() if isinstance(value, _Object) else type(value).__name__
+    view = {"type": kind, "repr": short_repr(value)}
     return {"$blob": json.dumps(path) + ".cloudpickle", "view": view}
 
 

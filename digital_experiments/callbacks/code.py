@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
 from collections.abc import Callable
 from functools import partial
-from io import StringIO
 from types import FunctionType
 from typing import Any
 
 from digital_experiments.callbacks.base import Callback
 from digital_experiments.observation import Observation
-from digital_experiments.source import find_source, remember
 
 
 class CodeVersioning(Callback):
@@ -25,6 +22,8 @@ class CodeVersioning(Callback):
         """Note the file's text as it is now; it is searched at the first run."""
         self.function = plain_function(function)
         self.code: str | None = None
+        from digital_experiments.source import remember
+
         if self.function is not None:
             remember(self.function.__code__.co_filename, self.function.__globals__)
 
@@ -49,9 +48,14 @@ def code_text(function: FunctionType | None) -> str:
     """The source of a function, or the listing of its bytecode."""
     if function is None:
         return "# not a Python function: it has no source"
+    from digital_experiments.source import find_source
+
     source = find_source(function)
     if source is not None:
         return source.text
+    import dis
+    from io import StringIO
+
     listing = StringIO()
     dis.dis(function, file=listing)
     return f"# {function.__qualname__}: no source; its bytecode is\n{listing.getvalue()}"

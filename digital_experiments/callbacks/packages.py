@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
 
 from digital_experiments.callbacks.base import Callback
 from digital_experiments.observation import Observation
@@ -97,6 +95,8 @@ def _requirements(folder: str) -> Iterator[tuple[str, str]]:
 
 def _requirement(name: str, version: str, direct: str) -> str:
     """One line: a version, or where the package came from if not from an index."""
+    import json
+
     try:
         with open(direct, encoding="utf-8") as file:
             origin = json.load(file)
@@ -122,6 +122,8 @@ def without_credentials(url: str) -> str:
     >>> without_credentials("git@example.org:team/r.git")
     'git@example.org:team/r.git'
     """
+    from urllib.parse import urlsplit, urlunsplit
+
     try:
         parts = urlsplit(url)
     except ValueError:

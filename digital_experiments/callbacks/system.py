@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -34,6 +33,8 @@ def working_folder() -> str | None:
 @lru_cache(maxsize=64)
 def system_facts(pwd: str | None) -> Mapping[str, Any]:
     """What :mod:`platform` says of this machine, asked once."""
+    import platform
+
     return MappingProxyType(
         {
             "platform": platform.platform(),

@@ -85,7 +85,7 @@ def run_demo(root: str | None) -> None:
     recorded = experiment(root=folder / "train")(train)
     console.print(
         f"A network learns to tell two spirals apart: {len(LEARNING_RATES)} learning rates x "
-        f"{len(HIDDEN)} sizes. A learning rate of {LEARNING_RATES[-1]:g} is too large, on purpose.\n"
+        f"{len(HIDDEN)} sizes; a rate of {LEARNING_RATES[-1]:g} is too large, on purpose.\n"
     )
     for lr in LEARNING_RATES:
         for hidden in HIDDEN:

@@ -7,7 +7,7 @@ What JSON and YAML have no words for is told by tags of one key:
 ``$set``      a list of its items
 ``$bytes``    base64
 ``$datetime`` ISO 8601 (and ``fold``, where it is set)
-``$int``      hexadecimal digits, for integers over 2,000 bits
+``$int``      hexadecimal digits, for integers over 63 bits
 ``$float``    ``nan``, ``inf`` or ``-inf``
 ``$text``     a string with lone surrogates, as JSON escapes it
 ``$dict``     key and value pairs, where a key is no string
@@ -29,7 +29,8 @@ from typing import Any
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.values import Plain
 
-_HUGE_BITS = 2000
+_LARGE_BITS = 63  # more than other programs' numbers have
+_YAML_END = b"...\n"
 _PLAIN_CLASSES = {
     ("datetime", "datetime"): datetime,
     ("datetime", "timezone"): timezone,
@@ -96,6 +97,7 @@ def dump_yaml(plain: Plain) -> bytes:
         Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
         sort_keys=False,
         width=10_000,
+        explicit_end=True,
     )
     return str(text).encode("ascii")
 
@@ -104,6 +106,8 @@ def load_yaml(data: bytes) -> Plain:
     """Plain data from YAML, by the safe loader."""
     import yaml
 
+    if not data.endswith(_YAML_END):
+        raise DamagedRecord("it is cut short.")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return untagged(yaml.load(data, loader))  # noqa: S506 - either is safe
 
@@ -126,7 +130,7 @@ def tagged(plain: Plain, text: Callable[[str], Any] | None = None) -> Any:
     if kind is str:
         return text(plain) if text else plain
     if kind is int:
-        return plain if plain.bit_length() <= _HUGE_BITS else {"$int": hex(plain)}
+        return plain if plain.bit_length() <= _LARGE_BITS else {"$int": hex(plain)}
     if kind is float:
         return plain if math.isfinite(plain) else {"$float": repr(plain)}
     if kind is dict:
@@ -144,7 +148,7 @@ def _is_json(plain: Plain) -> bool:
     if kind is str or kind is bool or plain is None:
         return True
     if kind is int:
-        return bool(plain.bit_length() < 64)
+        return bool(plain.bit_length() <= _LARGE_BITS)
     if kind is float:
         return math.isfinite(plain)
     if kind is dict:

@@ -1,0 +1,34 @@
+"""Every test works in an empty folder of its own, outside any repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DE_ROOT", raising=False)
+    monkeypatch.delenv("DE_STRICT", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def git(folder: Path) -> Callable[..., str]:
+    """Git in the test's folder."""
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+
+    def run(*words: str, cwd: Path = folder) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words]
+        options = {"cwd": cwd, "env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, check=True, **options).stdout.strip()
+
+    return run

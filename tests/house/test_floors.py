@@ -1,0 +1,105 @@
+"""Imports go to the same or a lower floor, never up; floors are drawn in the architecture page."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import digital_experiments
+
+PACKAGE = Path(digital_experiments.__file__).parent
+FLOORS = [
+    {"errors", "ids", "files"},
+    {"views", "values", "digest", "source", "fingerprint", "config", "observation", "observations"},
+    {"store", "backends"},
+    {"run", "callbacks", "generators", "caching"},
+    {"experiment"},
+    {"controllers"},
+    {"study"},
+    {"reports", "registry", "reproduce"},
+    {"cli", "dashboard"},
+]
+DRAWN = {
+    ("ids", "errors"),
+    ("files", "errors"),
+    ("values", "views"),
+    ("digest", "views"),
+    ("fingerprint", "digest"),
+    ("fingerprint", "source"),
+    ("fingerprint", "views"),
+    ("config", "digest"),
+    ("config", "fingerprint"),
+    ("config", "values"),
+    ("observation", "values"),
+    ("observation", "views"),
+    ("observations", "observation"),
+    ("observations", "config"),
+    ("observations", "values"),
+    ("observations", "views"),
+    ("backends", "store"),
+    ("callbacks", "run"),
+    ("generators", "run"),
+    ("caching", "run"),
+}
+FREE = {"testing", "__init__"}
+LIGHT = "pandas numpy git psutil yaml cloudpickle sqlite3 asyncio".split()
+PUBLIC = {
+    *("Backend", "Callback", "DigitalExperimentsError", "DigitalExperimentsWarning"),
+    *("Experiment", "Observation", "Observations", "Run"),
+    *("current_dir", "current_id", "current_run", "experiment", "register_backend", "time_block"),
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms that a module imports from, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "digital_experiments":
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "digital_experiments" and len(parts) > 1:
+                found.add(parts[1])
+    return found
+
+
+MODULES = [p for p in sorted(PACKAGE.rglob("*.py")) if room(p) not in FREE]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_its_own_or_a_lower_floor(path: Path) -> None:
+    here = room(path)
+    for other in imported_rooms(path) - {here}:
+        if other not in FLOOR:  # a public name, handed on by the package
+            assert other in PUBLIC, f"{path.name} imports from {other}, which is on no floor"
+            assert FLOOR[here] >= FLOOR["controllers"], f"{here} imports from the package itself"
+            continue
+        assert FLOOR[other] <= FLOOR[here], f"{here} (F{FLOOR[here]}) imports {other}, above it"
+        if FLOOR[other] == FLOOR[here]:
+            assert (here, other) in DRAWN, f"no arrow is drawn from {here} to {other}"
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(digital_experiments.__all__) == PUBLIC
+    assert all(hasattr(digital_experiments, name) for name in PUBLIC)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = f"import sys, digital_experiments; print([m for m in {LIGHT!r} if m in sys.modules])"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
