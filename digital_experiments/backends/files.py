@@ -46,7 +46,7 @@ class FileBackend(Backend):
         self.root = Path(root)
         self._folder = str(self.root)
         self._blobs = Blobs(self._folder)
-        self._blobs_seen = -1
+        self._blobs_seen: tuple[int, int] | None = None
         self._codes: dict[str, str] = {}
         self._environments: dict[tuple[int, ...], tuple[list[Any], str]] = {}
 
@@ -100,8 +100,8 @@ class FileBackend(Backend):
 
     def _forget_if_removed(self) -> None:
         """Write environment and code again if the store was deleted under our feet."""
-        seen = self._blobs.identity()
-        if seen != self._blobs_seen:
+        seen = self._blobs.state()
+        if seen is None or seen != self._blobs_seen:
             self._codes.clear()
             self._environments.clear()
             self._blobs_seen = seen

@@ -106,8 +106,9 @@ class _Object:
     def what(self) -> str:
         """The name of its class; of what a helper builds, that of the class it is given."""
         first = self.arguments[0] if self.arguments else None
-        built = isinstance(first, type) and issubclass(first, _Object) and "_recon" in self.kind
-        return first.kind if built else self.kind
+        if "_recon" in self.kind and isinstance(first, type) and issubclass(first, _Object):
+            return first.kind
+        return self.kind
 
     def __repr__(self) -> str:
         return f"<{self.what()}>"

@@ -56,12 +56,13 @@ class Blobs:
         """Keep plain data as readable JSON."""
         return self.put(codecs.readable_json(plain), "json")
 
-    def identity(self) -> int:
-        """A number that is another one once the folder of blobs was deleted and made again."""
+    def state(self) -> tuple[int, int] | None:
+        """What changes when the folder of blobs is deleted and made again; None if it is missing."""
         try:
-            return os.stat(self._folder).st_ino
+            status = os.stat(self._folder)
         except OSError:
-            return -1
+            return None
+        return (status.st_ino, status.st_mtime_ns)
 
     def has(self, name: str) -> bool:
         """Whether a blob of that name is there."""

@@ -220,7 +220,7 @@ def test_a_newer_format_is_named(tmp_path: Path) -> None:
     store, id = JSONBackend(tmp_path), new_id()
     record = {"format": 99, "id": id, "config": {}, "result": 1, "metadata": {}}
     (tmp_path / f"{id}.json").write_text(json.dumps(record))
-    with pytest.raises(NewerFormat, match="format 99.*upgrade"):
+    with pytest.raises(NewerFormat, match=r"format 99.*upgrade"):
         store.load(id)
 
 

@@ -46,7 +46,7 @@ DRAWN = {
     ("caching", "run"),
 }
 FREE = {"testing", "__init__"}
-LIGHT = "pandas numpy git psutil yaml cloudpickle sqlite3 asyncio".split()
+LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]
 PUBLIC = {
     *("Backend", "Callback", "DigitalExperimentsError", "DigitalExperimentsWarning"),
     *("Experiment", "Observation", "Observations", "Run"),

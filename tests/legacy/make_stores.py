@@ -1,9 +1,13 @@
 """Run with digital-experiments 2.0.4 installed: makes small stores."""
 
-import collections, shutil, sys
-import numpy as np
+import collections
+import shutil
+import sys
 from pathlib import Path
-from digital_experiments import experiment, current_dir, time_block
+
+import numpy as np
+
+from digital_experiments import current_dir, experiment, time_block
 
 out = Path(sys.argv[1])
 for backend in ("pickle", "json", "yaml"):
