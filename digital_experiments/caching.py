@@ -12,10 +12,14 @@ from digital_experiments.errors import DamagedRecord, ValueUnavailable
 from digital_experiments.observation import Observation
 from digital_experiments.run import Run
 from digital_experiments.store import cache
+from digital_experiments.values import is_whole
 from digital_experiments.views import ValueView
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+
+_flights: dict[tuple[str, str], Future[None]] = {}  # what this process is computing now
 
 
 class ResultCache:
@@ -36,7 +40,6 @@ class ResultCache:
         self._name = name
         self._backend = backend
         self._root = str(backend.root)
-        self._flights: dict[str, Future[None]] = {}
         self._earlier: dict[str, str] | None = None
 
     def find(self, key: str) -> Observation | None:
@@ -49,8 +52,7 @@ class ResultCache:
     def _load(self, id: str) -> Observation | None:
         try:
             observation = self._backend.load(id)
-            if observation.status == "completed":
-                observation.result  # noqa: B018 - one that can't be loaded is no hit
+            if observation.status == "completed" and is_whole(observation.result):
                 return observation
         except (KeyError, DamagedRecord, ValueUnavailable):
             pass
@@ -85,12 +87,12 @@ class ResultCache:
         from concurrent.futures import Future
 
         mine: Future[None] = Future()
-        other = self._flights.setdefault(key, mine)
+        other = _flights.setdefault((self._root, key), mine)
         return None if other is mine else other
 
     def land(self, key: str) -> None:
         """Give a claimed key free, and wake all that wait for it."""
-        self._flights.pop(key).set_result(None)
+        _flights.pop((self._root, key)).set_result(None)
 
 
 def cache_key(fingerprint: str, config: Config) -> str:

@@ -131,7 +131,7 @@ def _code_digest(function: FunctionType) -> str:
 def same_value(one: object, other: object) -> bool:
     """Whether a person would call two values equal: ``1`` and ``1.0``, arrays by content."""
     if _is_number(one) and _is_number(other):
-        return one == other
+        return one == other or (one != one and other != other)
     try:
         return config_key(one) == config_key(other)
     except TypeError:  # Indigestible

@@ -27,8 +27,7 @@ from digital_experiments.callbacks import (
 )
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.config import Binder, Config, freeze
-from digital_experiments.digest import Indigestible
-from digital_experiments.errors import RecordingWarning, did_you_mean
+from digital_experiments.errors import CallbackWarning, RecordingWarning, did_you_mean
 from digital_experiments.files import refuse_file
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
@@ -121,7 +120,7 @@ class Experiment(Generic[P, R]):
         special = {"generator": self._generate, "async generator": self._generate_async}
         return special.get(kind) or (self._cached if self.cache else None)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, and record what comes of it."""
         if self._special is not None:
             result: R = self._special(args, kwargs)
@@ -177,7 +176,8 @@ class Experiment(Generic[P, R]):
                 flight.result()
                 continue
             try:
-                return self._call_plainly(config, args, kwargs, key)
+                found = self._hit(results, key)  # somebody may have landed since we looked
+                return found.result if found else self._call_plainly(config, args, kwargs, key)
             finally:
                 results.land(key)
         return self._call_plainly(config, args, kwargs, None)
@@ -205,7 +205,8 @@ class Experiment(Generic[P, R]):
                 await asyncio.shield(asyncio.wrap_future(flight))
                 continue
             try:
-                return await self._call_async(args, kwargs, key)
+                found = self._hit(results, key)
+                return found.result if found else await self._call_async(args, kwargs, key)
             finally:
                 results.land(key)
         return await self._call_async(args, kwargs)
@@ -220,7 +221,7 @@ class Experiment(Generic[P, R]):
         """The key of a config, or None, with a warning, if it can't be compared."""
         try:
             return cache_key(self.fingerprint, config)
-        except Indigestible as problem:
+        except Exception as problem:  # values of the user's classes take part in it
             warnings.warn(
                 f"A call of {self.name!r} is not looked up in the cache: {problem}.",
                 RecordingWarning,
@@ -239,7 +240,16 @@ class Experiment(Generic[P, R]):
     def _new_fingerprint(self) -> Fingerprint:
         from digital_experiments.fingerprint import Fingerprint
 
-        return Fingerprint(self.function)
+        try:
+            return Fingerprint(self.function)
+        except Exception as problem:  # objects that the code reaches may raise anything
+            warnings.warn(
+                f"The code of {self.name!r} can't be told from other code by more than its own "
+                f"statements: {type(problem).__name__}: {problem}.",
+                RecordingWarning,
+                stacklevel=5,
+            )
+            return Fingerprint(self.function, deep=False)
 
     @property
     def root(self) -> Path:
@@ -296,7 +306,7 @@ class Experiment(Generic[P, R]):
         return self._results
 
     def observations(
-        self, current_code_only: bool = True, status: Status = "completed", **config: Any
+        self, /, current_code_only: bool = True, status: Status = "completed", **config: Any
     ) -> Observations:
         """What was recorded, in this and in earlier sessions, oldest first.
 
@@ -384,6 +394,7 @@ class Experiment(Generic[P, R]):
 
     def to_dataframe(
         self,
+        /,
         current_code_only: bool = True,
         include_metadata: bool = False,
         normalising_sep: str = ".",
@@ -545,9 +556,21 @@ def _all_callbacks(
     told = [Logging()] if verbose else []
     facts = [CodeVersioning(), GitInfo(), PipFreeze(), SystemInfo()]
     callbacks: list[Callback] = [*told, *facts, *own, Timing()]
-    for callback in callbacks:
+    return [callback for callback in callbacks if _is_set_up(callback, function)]
+
+
+def _is_set_up(callback: Callback, function: Callable[..., Any]) -> bool:
+    try:
         callback.setup(function)
-    return callbacks
+    except Exception as problem:  # a callback of the user's may raise anything
+        warnings.warn(
+            f"Callback {type(callback).__name__}.setup raised {type(problem).__name__}: {problem}. "
+            "The experiment goes on without it.",
+            CallbackWarning,
+            stacklevel=6,
+        )
+        return False
+    return True
 
 
 def _checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
@@ -576,6 +599,11 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
 
 
 def _checked_status(status: Status) -> set[str]:
+    if not (status is None or isinstance(status, (str, Iterable))):
+        raise TypeError(
+            f"status must be one or more of {STATUSES}, or None, not {status!r}. For a config field "
+            "of that name, use observations().filter(status=...)."
+        )
     wanted = (
         set(STATUSES) if status is None else {status} if isinstance(status, str) else set(status)
     )

@@ -104,7 +104,7 @@ def file_names(folder: str, suffix: str) -> list[str]:
             return sorted(
                 entry.name[:-cut]
                 for entry in entries
-                if entry.name.endswith(suffix) and entry.name[0] != "."
+                if entry.name.endswith(suffix) and entry.name[0] != "." and entry.is_file()
             )
     except FileNotFoundError:
         return []

@@ -16,11 +16,13 @@ import builtins
 import dis
 import functools
 import importlib.machinery
+import linecache
 import re
 import sys
 import sysconfig
 import textwrap
 import types
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
@@ -41,6 +43,7 @@ _MUTATORS = {
     *("pop", "popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "update"),
     "write",
 }
+_WATCHED_ITEMS = 100
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range, PurePath, re.Pattern)
 
 
@@ -51,6 +54,8 @@ class Fingerprint:
     ----------
     function
         Any callable.
+    deep : bool
+        Whether to follow what the function reaches, or to take just its own statements.
 
     Attributes
     ----------
@@ -58,13 +63,14 @@ class Fingerprint:
         32 hexadecimal digits.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], deep: bool = True) -> None:
         scout = _Walk(state=set())  # first find out what the code changes, helpers included
-        scout.visit(function)
+        scout.walk(function, deep)
         walk = _Walk(scout.state)
-        walk.visit(function)
+        walk.walk(function, deep)
         self.value = walk.digest()
         self._watched = walk.watched
+        self._contents = walk.contents
 
     def is_current(self) -> bool:
         """Whether every name that the code reaches still stands for the same object.
@@ -72,10 +78,10 @@ class Fingerprint:
         It is cheap enough to ask before each call; a helper that a notebook has defined
         anew, or that was reloaded, makes it False.
         """
-        for namespace, name, seen in self._watched:  # noqa: SIM110 - twice as fast as all()
+        for namespace, name, seen in self._watched:
             if namespace.get(name, _MISSING) is not seen:
                 return False
-        return True
+        return not self._contents or all(map(_is_unchanged, self._contents))
 
 
 def same_statements(text: str, function: FunctionType) -> bool:
@@ -103,6 +109,8 @@ class _Walk:
         self.parts: list[str] = []
         self.watched: list[tuple[Any, str, object]] = []
         self.seen: dict[int, object] = {}
+        self.queue: deque[Any] = deque()  # no recursion: data may be nested without end
+        self.contents: list[tuple[Any, Any]] = []  # containers, and copies of them as they were
         self.state = state  # (namespace, name) of what the code itself changes
         self.modules: set[str] = set()
 
@@ -112,15 +120,23 @@ class _Walk:
     def note(self, *parts: object) -> None:
         self.parts.extend(str(part).encode("utf-8", "replace").decode() for part in parts)
 
+    def walk(self, start: Any, deep: bool) -> None:
+        """Take in an object and, if ``deep``, all that it reaches, nearest first."""
+        self.visit(start)
+        while self.queue:
+            self.visit_new(self.queue.popleft())
+            if not deep and len(self.seen) > 1:
+                return
+
     def visit(self, value: Any) -> None:
-        """Take in whatever a name of the code stands for."""
+        """Take in whatever a name of the code stands for: at once, or in its turn."""
         if isinstance(value, _CONSTANTS):
             self.note(type_name(type(value)), _constant(value))
         elif id(value) in self.seen:
             self.note("again", type_name(type(value)))
         else:
             self.seen[id(value)] = value
-            self.visit_new(value)
+            self.queue.append(value)
 
     def visit_new(self, value: Any) -> None:
         if isinstance(value, FunctionType):
@@ -134,10 +150,13 @@ class _Walk:
         elif isinstance(value, property):
             self.items("property", [value.fget, value.fset, value.fdel])
         elif isinstance(value, (list, tuple)):
+            self.watch_content(value)
             self.items(type(value).__name__, value)
         elif isinstance(value, (set, frozenset)):
+            self.watch_content(value)
             self.note(type(value).__name__, sorted(map(_constant, value)))
         elif isinstance(value, dict):
+            self.watch_content(value)
             self.items("dict", [*map(_constant, value), *value.values()])
         elif isinstance(value, ModuleType):
             self.module(value.__name__, getattr(value, "__file__", None))
@@ -146,6 +165,10 @@ class _Walk:
         else:
             self.instance(value)
 
+    def watch_content(self, value: Any) -> None:
+        if len(value) <= _WATCHED_ITEMS and not isinstance(value, (tuple, frozenset)):
+            self.contents.append((value, value.copy()))
+
     def items(self, kind: str, values: Any) -> None:
         self.note(kind, len(values))
         for value in values:
@@ -153,17 +176,18 @@ class _Walk:
 
     def function(self, function: FunctionType) -> None:
         code = function.__code__
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         library = _is_library(code.co_filename, function.__module__)
         if library:
             self.note("library", function.__module__, function.__qualname__)
         else:
             self.watched.append((_Attributes(function), "__code__", code))
-            self.body(function)
+            self.body(function, cells)
         self.items("defaults", [function.__defaults__, function.__kwdefaults__])
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        for name, cell in cells.items():
             self.cell(name, cell, follow=not library or callable(_content(cell)))
 
-    def body(self, function: FunctionType) -> None:
+    def body(self, function: FunctionType, cells: dict[str, types.CellType]) -> None:
         code = function.__code__
         source = find_source(function)
         if source is None:
@@ -174,9 +198,10 @@ class _Walk:
             changed = changed_names(source.node)
         chains = list(_names(code))
         changed |= {chain[0] for chain in chains if chain[-1] in _MUTATORS}
-        changed |= _stored_globals(code)
+        changed |= _stored_names(code)
         namespace = function.__globals__
-        self.state |= {(id(namespace), name) for name in changed}
+        self.state |= {(id(namespace), name) for name in changed - cells.keys()}
+        self.state |= {(id(cells[name]), "") for name in changed & cells.keys()}
         free = {chain[0] for chain in chains if chain[0] not in code.co_freevars}
         for chain in sorted({c for c in chains if c[0] in free}):
             self.global_(namespace, chain)
@@ -185,7 +210,7 @@ class _Walk:
 
     def cell(self, name: str, cell: types.CellType, follow: bool) -> None:
         content = _content(cell)
-        if follow:
+        if follow and ((id(cell), "") not in self.state or callable(content)):
             self.watched.append((_Attributes(cell), "cell_contents", content))
             self.note("closure", name)
             self.visit(content)
@@ -224,6 +249,7 @@ class _Walk:
         if filename is None or name in self.modules or _is_library(filename, name):
             return
         self.modules.add(name)
+        linecache.checkcache(filename)
         text = module_text(filename)
         try:
             tree = ast.parse(text)
@@ -244,6 +270,7 @@ class _Walk:
                 value, FunctionType
             ):
                 self.note("attribute", name)
+                self.watched.append((vars(kind), name, value))
                 self.visit(value)
 
     def instance(self, value: Any) -> None:
@@ -255,6 +282,7 @@ class _Walk:
             self.data(value)
         elif not _is_library_class(type(value)):
             attributes = getattr(value, "__dict__", {})
+            self.watch_content(attributes)
             self.items("attributes", [part for pair in sorted(attributes.items()) for part in pair])
 
     def data(self, value: Any) -> None:
@@ -276,6 +304,14 @@ class _Attributes:
             return getattr(self.owner, name, default)
         except ValueError:  # an empty cell
             return default
+
+
+def _is_unchanged(pair: tuple[Any, Any]) -> bool:
+    """Whether a container holds what it held; arrays that were exchanged can't be compared."""
+    try:
+        return bool(pair[0] == pair[1])
+    except Exception:
+        return False
 
 
 def _content(cell: types.CellType) -> object:
@@ -375,12 +411,14 @@ def _names(code: CodeType) -> Iterator[tuple[str, ...]]:
             chain = [str(instruction.argval)] if instruction.opname in _LOADS else []
 
 
-def _stored_globals(code: CodeType) -> set[str]:
+def _stored_names(code: CodeType) -> set[str]:
+    """Names that a function declares ``global`` or ``nonlocal``, and assigns to."""
     return {
         str(instruction.argval)
         for inner in _codes(code)
         for instruction in dis.get_instructions(inner)
         if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+        or (instruction.opname == "STORE_DEREF" and instruction.argval in code.co_freevars)
     }
 
 
@@ -461,5 +499,5 @@ def _is_library_module(module: ModuleType) -> bool:
 def _is_library_class(kind: type) -> bool:
     module = sys.modules.get(kind.__module__)
     if module is None or kind.__module__ in ("__main__", "builtins"):
-        return kind.__module__ == "builtins"
+        return getattr(builtins, kind.__name__, None) is kind  # exec says "builtins" of any class
     return _is_library_module(module)

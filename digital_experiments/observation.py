@@ -51,7 +51,7 @@ class Observation:
     Observation(1, {'x': 3} → 9)
     """
 
-    __slots__ = ("_blobs", "_dir", "_id", "_live", "_plain")
+    __slots__ = ("_blobs", "_dir", "_id", "_live", "_plain", "lost")
     _fields = ("id", *_PARTS)
 
     def __init__(
@@ -62,18 +62,29 @@ class Observation:
         self._plain: dict[str, Plain] = {}
         self._blobs: BlobReader = _NO_BLOBS
         self._dir: str | None = None
+        self.lost: list[str] | None = None
 
     @classmethod
     def of_run(
-        cls, id: str, plain_config: Plain, result: Any, metadata: dict[str, Any], dir: str
+        cls,
+        id: str,
+        plain_config: Plain,
+        result: Any,
+        metadata: dict[str, Any],
+        dir: str,
+        lost: list[str],
     ) -> Observation:
-        """The observation of a run that has just ended, its config frozen since its start."""
+        """The observation of a run that has just ended, its config frozen since its start.
+
+        ``lost`` gets a line for each value that can't be kept.
+        """
         made = cls.__new__(cls)
         made._id = id
         made._live = {"result": result, "metadata": metadata}
         made._plain = {"config": plain_config}
         made._blobs = _NO_BLOBS
         made._dir = dir
+        made.lost = lost
         return made
 
     def with_plain_result(self, plain: Plain) -> Observation:
@@ -98,6 +109,7 @@ class Observation:
         made._plain = {part: record[part] for part in _PARTS}
         made._blobs = blobs
         made._dir = dir
+        made.lost = None
         return made
 
     @property
@@ -154,13 +166,15 @@ class Observation:
     @property
     def error(self) -> dict[str, str] | None:
         """Of a run that did not complete: ``type``, ``message`` and ``traceback``."""
-        return self.facts.get("error")
+        error = self.facts.get("error")
+        return error if isinstance(error, dict) else None
 
     @property
     def duration(self) -> float | None:
         """Seconds that the function ran, or None where no timing was recorded."""
-        timing = self.facts.get("timing") or {}
-        seconds: float | None = timing.get("total", timing).get("duration")
+        timing = self.facts.get("timing")
+        total = timing.get("total", timing) if isinstance(timing, dict) else None
+        seconds: float | None = total.get("duration") if isinstance(total, dict) else None
         return seconds
 
     @property
@@ -178,7 +192,13 @@ class Observation:
 
     def shown(self, part: str) -> Any:
         """A part as a list shows it: plain values, and views in place of all others."""
-        return peek(self._plain[part]) if part in self._plain else self._live[part]
+        if part not in self._plain:
+            return self._live[part]
+        try:
+            return peek(self._plain[part])
+        except Exception as problem:  # a record that was altered: tags without their content
+            damaged = ValueView({"repr": f"<damaged: {type(problem).__name__}>"}, str(problem))
+            return damaged if part == "result" else {}
 
     def plain(self, part: str) -> Plain:
         """A part as plain data with its tags."""
@@ -189,10 +209,10 @@ class Observation:
         """What reads the blobs that the plain data names."""
         return self._blobs
 
-    def freeze_result(self, lost: list[str]) -> None:
-        """Encode the result now; ``lost`` gets a line for each value that can't be kept."""
+    def freeze_result(self) -> None:
+        """Encode the result as it is now."""
         if "result" not in self._plain:
-            self._plain["result"] = encode(self._live["result"], lost)
+            self._plain["result"] = encode(self._live["result"], self.lost)
 
     def _asdict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._fields}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -58,7 +57,7 @@ class Observations(list[Observation]):
         return found if isinstance(found, Observation) else Observations(found)
 
     def filter(
-        self, predicate: Callable[[Observation], bool] | None = None, **config: Any
+        self, predicate: Callable[[Observation], bool] | None = None, /, **config: Any
     ) -> Observations:
         """Those for which ``predicate`` holds and whose config has the values given.
 
@@ -154,8 +153,12 @@ class Observations(list[Observation]):
             for r in rows
         )
         return (
-            f'<table style="{table}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
-            f"<small>{html.escape(self.footnote())}</small>"
+            (
+                f'<table style="{table}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
+                f"<small>{html.escape(self.footnote())}</small>"
+            )
+            .encode(errors="backslashreplace")
+            .decode()
         )
 
     def footnote(self) -> str:
@@ -192,7 +195,8 @@ def _flat(name: str, value: Any, sep: str) -> Iterator[tuple[str, Any]]:
 
 def _fields(name: str, value: dict[Any, Any], sep: str) -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
-        yield from _flat(f"{name}{sep}{key}", item, sep)
+        text = key if isinstance(key, str) else short_repr(key)
+        yield from _flat(f"{name}{sep}{text}", item, sep)
 
 
 def _part_order(column: str) -> int:
@@ -202,7 +206,7 @@ def _part_order(column: str) -> int:
 
 def _number(observation: Observation, column: str) -> float | None:
     value = dict(row(observation, column.startswith("metadata"))).get(column)
-    if isinstance(value, (int, float)) and not math.isnan(value):
+    if isinstance(value, (int, float)) and value == value:
         return value
     return None
 

@@ -200,7 +200,7 @@ class Run:
         """Tell the callbacks that the run starts, then start its clock."""
         for callback in self.recorder.starters:
             try:
-                callback.start(self.id, self.config)
+                callback.start(self.id, dict(self.config))
             except Exception as problem:
                 self._callback_fault(callback, "start", problem)
                 self._deaf.append(callback)
@@ -230,11 +230,12 @@ class Run:
             None if error is not None else self.result,
             self._metadata(error),
             self._folder or f"{self.recorder.root}/{STORAGE}/{self.id}",
+            self.lost,
         )
         if self.plain_result is not None and error is None:
             observation.with_plain_result(self.plain_result)
         interrupt = self._tell_end(observation)
-        observation.freeze_result(self.lost)
+        observation.freeze_result()
         self._record(observation)
         self.observation = observation
         if self._faults or self.lost:

@@ -105,7 +105,7 @@ class _Encoder:
             if self.nodes > _NODES:
                 raise _TooLargeError
             return method(self, value)
-        if kind is datetime and (value.tzinfo is None or type(value.tzinfo) is timezone):
+        if kind is datetime and (value.tzinfo is None or _is_offset(value.tzinfo)):
             return value
         number = plain_number(value)
         if number is not None and type(number) in PLAIN_SCALARS:
@@ -126,6 +126,11 @@ class _Encoder:
         if all(map(_free_key, value)):
             return {k: v if type(v) in PLAIN_SCALARS else encode(v) for k, v in value.items()}
         return {"$dict": [[encode(k), encode(v)] for k, v in value.items()]}
+
+
+def _is_offset(zone: Any) -> bool:
+    """Whether a time zone is an offset from UTC and nothing more: ISO 8601 says no name."""
+    return type(zone) is timezone and len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]
 
 
 _CONTAINERS: dict[type, Callable[[_Encoder, Any], Plain]] = {
@@ -204,6 +209,16 @@ def decode_whole(plain: Plain, blobs: BlobReader) -> Any:
             "needs no class."
         )
     return value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a decoded value holds no view in place of what could not be kept or loaded."""
+    if isinstance(value, ValueView):
+        return False
+    kind = type(value)
+    if kind is dict:
+        return is_whole(list(value.values()))
+    return kind not in (list, tuple) or _all_scalars(value) or all(map(is_whole, value))
 
 
 def _decode_tag(tag: str, plain: dict[str, Any], blobs: BlobReader) -> Any:

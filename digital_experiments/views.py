@@ -116,6 +116,8 @@ def _container_repr(value: object) -> str | None:
     """The start of a large list or text: its whole repr might be gigabytes."""
     if isinstance(value, (str, bytes)) and len(value) > 10 * _REPR_LENGTH:
         return repr(value[: 5 * _REPR_LENGTH])[:-1] + repr(value[-5 * _REPR_LENGTH :])[1:]
+    if isinstance(value, int) and value.bit_length() > 10_000:
+        return f"<int of {value.bit_length():,} bits>"
     if type(value) in (list, tuple, set, dict) and len(value) > _ITEMS:  # type: ignore[arg-type]
         return f"<{type(value).__name__} of {len(value):,} items>"  # type: ignore[arg-type]
     return None
@@ -192,9 +194,7 @@ def _plain_key(key: object) -> str:
 def plain_number(value: Any) -> bool | int | float | complex | None:
     """The Python number that a NumPy number stands for; None for anything else."""
     numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic):
-        return None
-    if not isinstance(value, (numpy.number, numpy.bool_)):
+    if numpy is None or not issubclass(type(value), (numpy.number, numpy.bool_)):
         return None
     number = value.item()
     return number if type(number) in (bool, int, float, complex) else None

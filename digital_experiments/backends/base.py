@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from digital_experiments.errors import DamagedRecord, DamagedWarning
+from digital_experiments.errors import DamagedRecord, DamagedWarning, RootError
 from digital_experiments.files import make_folder
 from digital_experiments.observation import Observation
 from digital_experiments.store.layout import storage_folder
@@ -100,11 +100,17 @@ class UnusableBackend(Backend):
 
     def load(self, id: str) -> Observation:
         """Refuse."""
-        raise self.reason
+        raise self._told()
 
     def all_ids(self) -> list[str]:
         """Refuse."""
-        raise self.reason
+        raise self._told()
+
+    def _told(self) -> RootError:
+        return RootError(
+            f"The store in {str(self.root)!r} can't be used ({type(self.reason).__name__}: "
+            f"{self.reason}). Give an absolute root, or go to a folder that exists."
+        )
 
 
 def warn_of_damage(root: str, damaged: list[str]) -> None:

@@ -61,7 +61,7 @@ class FileBackend(Backend):
             "id": observation.id,
             "config": self._own(observation, "config"),
             "result": self._own(observation, "result"),
-            "metadata": self._metadata(observation.metadata),
+            "metadata": self._metadata(observation),
         }
         data = self.dump(record)
         if len(data) <= BLOB_SIZE:
@@ -84,18 +84,18 @@ class FileBackend(Backend):
     def _put(self, plain: Plain, pickled: bool) -> str:
         if pickled:
             return self._blobs.put(plain, "cloudpickle")
-        return self._blobs.put(self.dump(plain), self.blob_ending)
+        return self._blobs.put(codecs.BLOB_WRITERS[self.blob_ending](plain), self.blob_ending)
 
-    def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Plain]:
+    def _metadata(self, observation: Observation) -> dict[str, Plain]:
         plain: dict[str, Plain] = {}
         self._forget_if_removed()
-        for key, value in metadata.items():
+        for key, value in observation.metadata.items():
             if key == "code" and type(value) is str:
                 plain[key] = {"$blob": self._code(value)}
             elif key == "environment" and type(value) is dict:
                 plain[key] = {"$blob": self._environment(value)}
             else:
-                plain[key] = encode(value)
+                plain[key] = encode(value, observation.lost)
         return plain
 
     def _forget_if_removed(self) -> None:

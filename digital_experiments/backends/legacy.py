@@ -48,7 +48,7 @@ def from_json(data: bytes) -> Found | None:
     """The record in a 2.x JSON file, or None if that is not what the bytes are."""
     try:
         return _record(json.loads(data), data, json.loads)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -69,7 +69,7 @@ def from_yaml(data: bytes) -> Found | None:
     Describer.add_multi_constructor("tag:yaml.org,2002:python/", describe)
     try:
         return _record(yaml.load(data, Describer), data, _load_yaml)  # noqa: S506 - it is a SafeLoader
-    except (yaml.YAMLError, ValueError):
+    except Exception:  # garbage makes a parser raise anything
         return None
 
 

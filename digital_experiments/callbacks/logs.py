@@ -72,9 +72,8 @@ class _Router:
         setattr(sys, name, self)
 
     def restore(self) -> None:
-        """Put the stream back, unless somebody has put another in our place."""
-        if getattr(sys, self._name) is self:
-            setattr(sys, self._name, self._stream)
+        """Put the stream back, whatever a run may have put in our place."""
+        setattr(sys, self._name, self._stream)
 
     def write(self, text: str) -> int:
         for file in _open_logs():

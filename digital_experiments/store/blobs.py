@@ -41,7 +41,7 @@ class Blobs:
     def put(self, data: bytes, ending: str) -> str:
         """Keep bytes, unless they are kept already, and return the blob's name."""
         name = f"{sha256(data)}.{ending}"
-        if not self.has(name):
+        if self.size(name) != len(data):  # missing, or torn by a failing disk
             write_atomic(blob_folder(self.root, name), name, data)
         return name
 
@@ -57,16 +57,19 @@ class Blobs:
         return self.put(codecs.readable_json(plain), "json")
 
     def state(self) -> tuple[int, int] | None:
-        """What changes when the folder of blobs is deleted and made again; None if it is missing."""
+        """What changes when the folder of blobs is made again; None if it is missing."""
         try:
             status = os.stat(self._folder)
         except OSError:
             return None
         return (status.st_ino, status.st_mtime_ns)
 
-    def has(self, name: str) -> bool:
-        """Whether a blob of that name is there."""
-        return os.path.exists(f"{blob_folder(self.root, name)}/{name}")
+    def size(self, name: str) -> int:
+        """The bytes of a blob; -1 if it is missing."""
+        try:
+            return os.stat(f"{blob_folder(self.root, name)}/{name}").st_size
+        except OSError:
+            return -1
 
     def read(self, name: str) -> Plain | bytes:
         """What a blob holds: plain data, or bytes where that is a pickle.

@@ -31,6 +31,7 @@ from digital_experiments.values import Plain
 
 _LARGE_BITS = 63  # more than other programs' numbers have
 _YAML_END = b"...\n"
+_YAML_DEEP = 5000  # libyaml crashes the process where nesting is too deep; Python's raises
 _PLAIN_CLASSES = {
     ("datetime", "datetime"): datetime,
     ("datetime", "timezone"): timezone,
@@ -108,7 +109,8 @@ def load_yaml(data: bytes) -> Plain:
 
     if not data.endswith(_YAML_END):
         raise DamagedRecord("it is cut short.")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    deep = data.count(b"[") + data.count(b"{") + data.count(b"- ") > _YAML_DEEP
+    loader = yaml.SafeLoader if deep else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return untagged(yaml.load(data, loader))  # noqa: S506 - either is safe
 
 
@@ -217,6 +219,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], Plain]] = {
     ),
     "$dict": _read_dict,
 }
+
+BLOB_WRITERS: dict[str, Callable[[Plain], bytes]] = {"json": dump_json, "pkl": dump_pickle}
 
 BLOB_READERS: dict[str, Callable[[bytes], Plain]] = {
     "txt": lambda data: data.decode(),

@@ -151,7 +151,9 @@ def test_large_values_lie_on_disk_once(backend: type[Backend], tmp_path: Path) -
         store.record(Observation(new_id(), {"data": data}, result, {}))
     assert len([p for p in (tmp_path / "blobs").rglob("*") if p.is_file()]) == 2
     observations = store.load_all()
-    assert [o.result["rows"] == listed and (o.config["data"] == data).all() for o in observations]
+    assert len(observations) == 20
+    assert all(o.result["rows"] == listed for o in observations)
+    assert all(np.array_equal(o.config["data"], data) for o in observations)
     assert observations[0].shown("result")["accuracy"] == 0.5
     assert all(p.stat().st_size < 2000 for p in tmp_path.glob("*.*"))
 

@@ -141,7 +141,8 @@ def test_a_read_only_root_loses_nothing(mounted: Callable[[str], Path], folder: 
 
 def test_a_full_disk_loses_nothing(mounted: Callable[[str], Path], folder: Path) -> None:
     place = mounted("size=64k")
-    recorded = experiment(root=place / "store", name="f")(lambda n: os.urandom(n))
+    function = eval("lambda n: os.urandom(n)", {"os": os})  # in no repository: no diff to keep
+    recorded = experiment(root=place / "store", name="f")(function)
     recorded(10)
     with pytest.warns(RecordingWarning, match="No space left on device"):
         assert len(recorded(60_000)) == 60_000
@@ -299,7 +300,7 @@ def test_wrong_selections_are_told() -> None:
         f.observations(status="fialed")
     with pytest.raises(TypeError, match="Did you mean 'learning_rate'"):
         f.observations(learning_rat=0.1)
-    with pytest.raises(KeyError, match="has a number in column 'result.x'"):
+    with pytest.raises(KeyError, match=r"has a number in column 'result\.x'"):
         f.observations().best("result.x")
     with pytest.raises(KeyError, match="No observation 'nope'"):
         f.load("nope")
@@ -310,3 +311,83 @@ def test_a_run_shows_itself() -> None:
     recorded = experiment(lambda x: shown.append(repr(current_run())))
     recorded(1)
     assert "{'x': 1}" in shown[0]
+
+
+def test_a_callback_that_can_not_be_set_up_is_left_out() -> None:
+    class Unready(Callback):
+        def setup(self, function: Any) -> None:
+            raise ValueError("not now")
+
+    with pytest.warns(CallbackWarning, match=r"Unready\.setup raised ValueError: not now"):
+        recorded = experiment(callbacks=[Unready()])(lambda: 1)
+    assert recorded() == 1
+
+
+def test_what_a_callback_adds_and_can_not_be_kept_is_told() -> None:
+    class Adds(Callback):
+        def end(self, observation: Observation) -> None:
+            observation.metadata["mine"] = threading.Lock()
+
+    recorded = experiment(callbacks=[Adds()])(lambda: 1)
+    with pytest.warns(RecordingWarning, match="type lock can't be pickled"):
+        recorded()
+
+
+def test_odd_arguments_harm_nothing() -> None:
+    import numpy  # noqa: F401 - proxies meet its types
+
+    class Proxy:
+        @property
+        def __class__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("outside of a request")
+
+    with pytest.warns(RecordingWarning, match="outside of a request"):
+        assert experiment(lambda p: 1)(Proxy()) == 1
+    assert experiment(lambda **options: options, name="o")(self=1, function=2) == {
+        "self": 1,
+        "function": 2,
+    }
+
+
+def test_a_torn_blob_is_written_again() -> None:
+    recorded = experiment(name="torn")(lambda: "z" * 200_000)
+    recorded()
+    for blob in recorded.root.rglob("*.pkl"):
+        if blob.stat().st_size > 100_000:
+            blob.write_bytes(b"")
+    recorded()
+    assert [o.result for o in recorded.observations()] == ["z" * 200_000] * 2
+
+
+def test_odd_values_show_and_rank() -> None:
+    recorded = experiment(lambda x: x)
+    for value in (10**400, 1, {10**5000: 1}, "\ud800"):
+        recorded(value)
+    found = recorded.observations()
+    found._repr_html_().encode()
+    assert len(found.to_dataframe()) == 4
+    assert found[:2].best().result == 10**400
+
+
+def test_a_named_pipe_in_the_store_is_passed_over() -> None:
+    recorded = experiment(lambda: 1)
+    recorded()
+    os.mkfifo(recorded.root / "pipe.pkl")
+    assert len(recorded.observations()) == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"- " * 100_000, b"&a [*a]"])
+@pytest.mark.parametrize("backend", ["json", "yaml"])
+def test_garbage_nested_without_end_costs_only_itself(backend: str, content: bytes) -> None:
+    recorded = experiment(backend=backend)(lambda: 1)
+    recorded()
+    (recorded.root / f"bad.{backend}").write_bytes(content + b"\n...\n")
+    with pytest.warns(UserWarning, match="bad"):
+        assert [o.result for o in recorded.observations()] == [1]
+
+
+def test_a_cached_result_that_was_not_kept_whole_is_made_again() -> None:
+    recorded = experiment(cache=True)(lambda x: {"lock": threading.Lock(), "x": x})
+    for _ in range(2):
+        with pytest.warns(RecordingWarning, match="can't be pickled"):
+            assert not isinstance(recorded(1)["lock"], ValueView)

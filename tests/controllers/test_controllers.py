@@ -1,0 +1,110 @@
+"""Grid and random search, and controllers of one's own."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from digital_experiments import experiment
+from digital_experiments.controllers import Controller, GridSearch, RandomSearch
+from digital_experiments.testing import ControllerSuite
+
+
+class TestGrid(ControllerSuite):
+    def make(self) -> Controller:
+        return GridSearch(x=[1, 2, 3])
+
+
+class TestRandom(ControllerSuite):
+    def make(self) -> Controller:
+        return RandomSearch(x=[1, 2, 3])
+
+
+@experiment
+def score(a: Any, b: int = 1, c: tuple[int, ...] = (1,)) -> Any:
+    return [a, b]
+
+
+def test_a_grid_is_run_once_whatever_the_defaults() -> None:
+    search = experiment(root="grid")(score.function)
+    grid = GridSearch(a=[1, True, 1.0], b=range(3))
+    grid.control(search, n=4)
+    assert len(search.observations()) == 4
+    grid.control(search)
+    grid.control(search)
+    assert len(search.observations()) == 9
+    assert grid.suggest(search) is None
+
+
+def test_overloads_take_part_in_what_is_done() -> None:
+    search = experiment(root="grid")(score.function)
+    GridSearch(a=[1, 2]).control(search, b=5)
+    GridSearch(a=[1, 2, 3]).control(search, b=5)
+    assert [o.config["a"] for o in search.observations()] == [1, 2, 3]
+
+
+def test_a_repeated_value_is_one_point() -> None:
+    search = experiment(root="grid")(score.function)
+    GridSearch(a=[1, 1, 2]).control(search)
+    assert len(search.observations()) == 2
+
+
+def test_a_large_grid_costs_linear_time() -> None:
+    def seconds(points: int) -> float:
+        search = experiment(root=f"grid{points}")(score.function)
+        search("warm")
+        start = time.perf_counter()
+        GridSearch(a=range(points // 16), b=range(16)).control(search)
+        return time.perf_counter() - start
+
+    small, large = seconds(256), seconds(2048)
+    assert large < 8 * 4 * small  # eight times the points; quadratic would be 64 times the work
+
+
+@pytest.mark.parametrize("values", ["text", 3, None])
+def test_a_dimension_must_be_values(values: Any) -> None:
+    for search in (GridSearch, RandomSearch):
+        with pytest.raises(TypeError, match="Dimension 'a' must be"):
+            search(a=values)
+    with pytest.raises(ValueError, match="no value to choose from"):
+        RandomSearch(a=[])
+
+
+def test_a_seed_makes_draws_repeatable() -> None:
+    def draws(seed: int | None) -> list[Any]:
+        search = RandomSearch(seed=seed, a=stats.loguniform(1e-4, 1), b=range(1000))
+        return [search.suggest(score) for _ in range(20)]
+
+    assert draws(1) == draws(1) != draws(2)
+    assert draws(None) != draws(None)
+    assert all(type(d["a"]) is float and 1e-4 <= d["a"] <= 1 for d in draws(3))
+
+
+def test_any_object_with_rvs_is_a_dimension() -> None:
+    class Constant:
+        def rvs(self) -> int:
+            return 4
+
+    assert RandomSearch(a=Constant()).suggest(score) == {"a": 4}
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "3", True])
+def test_the_number_of_runs_must_be_one(n: Any) -> None:
+    with pytest.raises(ValueError, match="n must be a number of runs"):
+        RandomSearch(a=[1]).control(score, n=n)
+
+
+def test_a_controller_of_2x_runs_unchanged() -> None:
+    class Three(Controller):
+        def suggest(self, experiment: Any) -> dict[str, Any] | None:
+            done = len(experiment.observations())
+            return {"a": done} if done < 3 else None
+
+    search = experiment(root="three")(score.function)
+    Three().control(search)
+    assert len(search.observations()) == 1
+    Three().control(search, n=10, b=7)
+    assert [o.config["b"] for o in search.observations()] == [1, 7, 7]
