@@ -9,30 +9,33 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from digital_experiments.backends import Backend, UnusableBackend, backend_class
 from digital_experiments.caching import ResultCache, cache_key, hit_line, is_within
-from digital_experiments.callbacks import (
-    Callback,
-    CodeVersioning,
-    GitInfo,
-    Logging,
-    PipFreeze,
-    SystemInfo,
-    Timing,
-)
+from digital_experiments.callbacks import Callback
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.config import Binder, Config, freeze
-from digital_experiments.errors import CallbackWarning, RecordingWarning, did_you_mean
-from digital_experiments.files import refuse_file
+from digital_experiments.errors import RecordingWarning, did_you_mean
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
+from digital_experiments.options import (
+    OPTIONS,
+    Status,
+    all_callbacks,
+    call_kind,
+    checked_callbacks,
+    checked_root,
+    checked_status,
+    checked_tags,
+    listens,
+    name_of,
+)
 from digital_experiments.run import Recorder, Run, active_run
 
 if TYPE_CHECKING:
@@ -42,11 +45,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Status = str | Iterable[str] | None
-
-STATUSES = ("completed", "failed", "interrupted")
-
-_OPTIONS = ("root", "name", "backend", "cache", "callbacks", "tags", "verbose", "strict")
 _owners: dict[tuple[str, str], str] = {}  # which function records under a name in a root
 
 
@@ -81,16 +79,16 @@ class Experiment(Generic[P, R]):
                 f"@experiment expects a function, not {function!r}. Options go by name: "
                 "@experiment(root=..., name=..., cache=True)."
             )
-        self.name = check_name(name or _name_of(function), "the name of an experiment")
+        self.name = check_name(name or name_of(function), "the name of an experiment")
         self.cache = cache
         self.verbose = verbose
         self._options: dict[str, Any] = {
-            "root": _checked_root(root),
+            "root": checked_root(root),
             "name": name,
             "backend": backend_class(backend),
             "cache": cache,
-            "callbacks": _checked_callbacks(callbacks or ()),
-            "tags": _checked_tags(tags),
+            "callbacks": checked_callbacks(callbacks or ()),
+            "tags": checked_tags(tags),
             "verbose": verbose,
             "strict": strict,
         }
@@ -99,14 +97,14 @@ class Experiment(Generic[P, R]):
         self._recorder: Recorder | None = None
         self._results: ResultCache | None = None
         self._fingerprint: Fingerprint | None = None
-        self.callbacks = _all_callbacks(function, verbose, self._options["callbacks"])
+        self.callbacks = all_callbacks(function, verbose, self._options["callbacks"])
         functools.update_wrapper(self, function)
         self.function = function
         self._special = self._special_call()
 
     def _special_call(self) -> Callable[[Any, Any], Any] | None:
         """How calls go that are more than a plain call: None for a plain function."""
-        kind = _kind(self.function)
+        kind = call_kind(self.function)
         if self.cache and kind in ("generator", "async generator"):
             raise TypeError(
                 f"{self.name!r} is a generator function, which cache=True is not for: a generator "
@@ -266,8 +264,8 @@ class Experiment(Generic[P, R]):
         recorder = Recorder(
             self.name,
             backend,
-            starters=[c for c in self.callbacks if _listens(c, "start")],
-            enders=[c for c in self.callbacks if _listens(c, "end")],
+            starters=[c for c in self.callbacks if listens(c, "start")],
+            enders=[c for c in self.callbacks if listens(c, "end")],
             tags=self._options["tags"],
             strict=self._options["strict"],
         )
@@ -349,7 +347,7 @@ class Experiment(Generic[P, R]):
         >>> half.observations(status="failed")[0].error["type"]
         'ZeroDivisionError'
         """
-        wanted = _checked_status(status)
+        wanted = checked_status(status)
         found = [o for o in self.backend.load_all() if self._is_mine(o)]
         self._check_fields(config, found)
         hidden: dict[str, int] = {}
@@ -490,8 +488,8 @@ class Experiment(Generic[P, R]):
         9
         """
         for option in options:
-            if option not in _OPTIONS:
-                raise TypeError(f"No option {option!r}. {did_you_mean(option, _OPTIONS)}")
+            if option not in OPTIONS:
+                raise TypeError(f"No option {option!r}. {did_you_mean(option, OPTIONS)}")
         derived = Experiment(self.function, **{**self._options, **options})
         derived._described = self._described
         return derived
@@ -523,93 +521,6 @@ def _rebuilt(function: Callable[P, R], options: dict[str, Any]) -> Experiment[P,
 def _matching(found: Observations, config: Config) -> Observations:
     present = [o for o in found if config.keys() <= o.plain("config").keys()]
     return Observations(present).filter(**config)
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__name__", type(function).__name__)
-    return "lambda" if name == "<lambda>" else str(name)
-
-
-def _kind(function: Callable[..., Any]) -> str:
-    """What a call gives: a value, a coroutine, or a generator of either sort."""
-    inner = function if inspect.isroutine(function) else vars(type(function)).get("__call__")
-    for candidate in (function, inner):
-        if inspect.iscoroutinefunction(candidate):
-            return "coroutine"
-        if inspect.isasyncgenfunction(candidate):
-            return "async generator"
-        if inspect.isgeneratorfunction(candidate):
-            return "generator"
-    return "value"
-
-
-def _listens(callback: Callback, hook: str) -> bool:
-    return getattr(type(callback), hook) is not getattr(Callback, hook)
-
-
-def _all_callbacks(
-    function: Callable[..., Any], verbose: bool, own: Sequence[Callback]
-) -> list[Callback]:
-    """The built-in callbacks around the user's; Timing last, so that it ends first."""
-    told = [Logging()] if verbose else []
-    facts = [CodeVersioning(), GitInfo(), PipFreeze(), SystemInfo()]
-    callbacks: list[Callback] = [*told, *facts, *own, Timing()]
-    return [callback for callback in callbacks if _is_set_up(callback, function)]
-
-
-def _is_set_up(callback: Callback, function: Callable[..., Any]) -> bool:
-    try:
-        callback.setup(function)
-    except Exception as problem:  # a callback of the user's may raise anything
-        warnings.warn(
-            f"Callback {type(callback).__name__}.setup raised {type(problem).__name__}: {problem}. "
-            "The experiment goes on without it.",
-            CallbackWarning,
-            stacklevel=6,
-        )
-        return False
-    return True
-
-
-def _checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    if root is None:
-        return None
-    if not isinstance(root, (str, os.PathLike)) or isinstance(root, bytes):
-        raise TypeError(f"root must be a path, not {root!r}.")
-    if "://" in str(root):
-        raise ValueError(f"root={str(root)!r} is a URI; this release records into folders only.")
-    refuse_file(Path(root).expanduser())
-    return root
-
-
-def _checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            hint = " Give an instance: add ()." if isinstance(callback, type) else ""
-            raise TypeError(f"callbacks must be instances of Callback, not {callback!r}.{hint}")
-    return list(callbacks)
-
-
-def _checked_tags(tags: Sequence[str]) -> list[str]:
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise TypeError(f"tags must be a list of texts, not {tags!r}.")
-    return list(tags)
-
-
-def _checked_status(status: Status) -> set[str]:
-    if not (status is None or isinstance(status, (str, Iterable))):
-        raise TypeError(
-            f"status must be one or more of {STATUSES}, or None, not {status!r}. For a config field "
-            "of that name, use observations().filter(status=...)."
-        )
-    wanted = (
-        set(STATUSES) if status is None else {status} if isinstance(status, str) else set(status)
-    )
-    for name in wanted - set(STATUSES):
-        raise ValueError(f"There is no status {name!r}. {did_you_mean(str(name), STATUSES)}")
-    return wanted
 
 
 @overload
@@ -677,8 +588,8 @@ def experiment(function: Any = None, **options: Any) -> Any:
     16
     """
     for option in options:
-        if option not in _OPTIONS:
-            raise TypeError(f"No option {option!r}. {did_you_mean(option, _OPTIONS)}")
+        if option not in OPTIONS:
+            raise TypeError(f"No option {option!r}. {did_you_mean(option, OPTIONS)}")
     if function is None:
         return functools.partial(experiment, **options)
     if isinstance(function, (staticmethod, classmethod)):

@@ -152,14 +152,11 @@ class Observations(list[Observation]):
             + "</tr>"
             for r in rows
         )
-        return (
-            (
-                f'<table style="{table}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
-                f"<small>{html.escape(self.footnote())}</small>"
-            )
-            .encode(errors="backslashreplace")
-            .decode()
+        page = (
+            f'<table style="{table}"><thead><tr>{header}</tr></thead>'
+            f"<tbody>{body}</tbody></table><small>{html.escape(self.footnote())}</small>"
         )
+        return page.encode(errors="backslashreplace").decode()
 
     def footnote(self) -> str:
         """How many there are, how many are shown, and how many are hidden and why."""

@@ -17,7 +17,7 @@ FLOORS = [
     {"views", "values", "digest", "source", "fingerprint", "config", "observation", "observations"},
     {"store", "backends"},
     {"run", "callbacks", "generators", "caching"},
-    {"experiment"},
+    {"experiment", "options"},
     {"controllers"},
     {"study"},
     {"reports", "registry", "reproduce"},
@@ -44,6 +44,7 @@ DRAWN = {
     ("callbacks", "run"),
     ("generators", "run"),
     ("caching", "run"),
+    ("experiment", "options"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]

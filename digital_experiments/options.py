@@ -1,0 +1,125 @@
+"""What an experiment is told by its options: checked at once, and made ready.
+
+Knows backends and callbacks; nothing of runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from digital_experiments.callbacks import (
+    Callback,
+    CodeVersioning,
+    GitInfo,
+    Logging,
+    PipFreeze,
+    SystemInfo,
+    Timing,
+)
+from digital_experiments.errors import CallbackWarning, did_you_mean
+from digital_experiments.files import refuse_file
+
+Status = str | Iterable[str] | None
+
+STATUSES = ("completed", "failed", "interrupted")
+OPTIONS = ("root", "name", "backend", "cache", "callbacks", "tags", "verbose", "strict")
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, or of the class of a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", type(function).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+def call_kind(function: Callable[..., Any]) -> str:
+    """What a call gives: a value, a coroutine, or a generator of either sort."""
+    inner = function if inspect.isroutine(function) else vars(type(function)).get("__call__")
+    for candidate in (function, inner):
+        if inspect.iscoroutinefunction(candidate):
+            return "coroutine"
+        if inspect.isasyncgenfunction(candidate):
+            return "async generator"
+        if inspect.isgeneratorfunction(candidate):
+            return "generator"
+    return "value"
+
+
+def listens(callback: Callback, hook: str) -> bool:
+    """Whether a callback has a hook of its own."""
+    return getattr(type(callback), hook) is not getattr(Callback, hook)
+
+
+def all_callbacks(
+    function: Callable[..., Any], verbose: bool, own: Sequence[Callback]
+) -> list[Callback]:
+    """The built-in callbacks around the user's; Timing last, so that it ends first."""
+    told = [Logging()] if verbose else []
+    facts = [CodeVersioning(), GitInfo(), PipFreeze(), SystemInfo()]
+    callbacks: list[Callback] = [*told, *facts, *own, Timing()]
+    return [callback for callback in callbacks if is_set_up(callback, function)]
+
+
+def is_set_up(callback: Callback, function: Callable[..., Any]) -> bool:
+    """Whether a callback could be set up; a warning says why not."""
+    try:
+        callback.setup(function)
+    except Exception as problem:  # a callback of the user's may raise anything
+        warnings.warn(
+            f"Callback {type(callback).__name__}.setup raised {type(problem).__name__}: {problem}. "
+            "The experiment goes on without it.",
+            CallbackWarning,
+            stacklevel=6,
+        )
+        return False
+    return True
+
+
+def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """A root that can be the folder of a store."""
+    if root is None:
+        return None
+    if not isinstance(root, (str, os.PathLike)) or isinstance(root, bytes):
+        raise TypeError(f"root must be a path, not {root!r}.")
+    if "://" in str(root):
+        raise ValueError(f"root={str(root)!r} is a URI; this release records into folders only.")
+    refuse_file(Path(root).expanduser())
+    return root
+
+
+def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The callbacks, each an instance."""
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            hint = " Give an instance: add ()." if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks must be instances of Callback, not {callback!r}.{hint}")
+    return list(callbacks)
+
+
+def checked_tags(tags: Sequence[str]) -> list[str]:
+    """The tags as a list of texts."""
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags must be a list of texts, not {tags!r}.")
+    return list(tags)
+
+
+def checked_status(status: Status) -> set[str]:
+    """The statuses asked for."""
+    if not (status is None or isinstance(status, (str, Iterable))):
+        raise TypeError(
+            f"status must be one or more of {STATUSES}, or None, not {status!r}. For a config "
+            "field of that name, use observations().filter(status=...)."
+        )
+    wanted = (
+        set(STATUSES) if status is None else {status} if isinstance(status, str) else set(status)
+    )
+    for name in wanted - set(STATUSES):
+        raise ValueError(f"There is no status {name!r}. {did_you_mean(str(name), STATUSES)}")
+    return wanted
