@@ -85,8 +85,8 @@ def _look(folder: str) -> _Snapshot:
     except (git.InvalidGitRepositoryError, git.NoSuchPathError, OSError, ValueError):
         return nothing
     with repository:
-        # HEAD and the index are never edited, but replaced: that touches the folder they are in
-        watched = _stamps([str(repository.git_dir), *_refs(repository)])
+        # whatever moves HEAD or the index makes a lock file in this folder, which touches it
+        watched = _stamps([str(repository.git_dir)])
         try:
             return _Snapshot(watched, MappingProxyType(_gather(repository)))
         except (git.GitError, OSError, ValueError):
@@ -95,15 +95,6 @@ def _look(folder: str) -> _Snapshot:
 
 def _stamps(paths: list[str]) -> list[tuple[str, Stamp]]:
     return [(path, stamp(path)) for path in paths]
-
-
-def _refs(repository: git.Repo) -> list[str]:
-    """The files that say which commit the branch is at."""
-    if repository.head.is_detached:
-        return []
-    loose = os.path.join(repository.common_dir, repository.head.reference.path)
-    packed = os.path.join(repository.common_dir, "packed-refs")
-    return [loose] if os.path.exists(loose) else [loose, packed]
 
 
 def _gather(repository: git.Repo) -> dict[str, Any]:
