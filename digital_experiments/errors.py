@@ -17,6 +17,7 @@
     DigitalExperimentsWarning (UserWarning)
     ├── RecordingWarning      a run was not, or not wholly, recorded where it should be
     ├── CallbackWarning       a callback raised; the run went on without it
+    ├── RunsFailedWarning     some runs of a sweep raised an exception
     └── DamagedWarning        an observation was left out because its record is damaged
 """
 
@@ -82,6 +83,10 @@ class RecordingWarning(DigitalExperimentsWarning):
 
 class CallbackWarning(DigitalExperimentsWarning):
     """A callback raised; the run went on without it."""
+
+
+class RunsFailedWarning(DigitalExperimentsWarning):
+    """Some runs of a sweep raised an exception; they are recorded, and the others were made."""
 
 
 class DamagedWarning(DigitalExperimentsWarning):

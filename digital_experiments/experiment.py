@@ -369,7 +369,7 @@ class Experiment(Generic[P, R]):
     def _why_hidden(self, observation: Observation, current: bool, wanted: set[str]) -> str | None:
         if observation.status not in wanted:
             return observation.status
-        return "of other code" if current and not self._has_this_code(observation) else None
+        return "from older code" if current and not self._has_this_code(observation) else None
 
     def _has_this_code(self, observation: Observation) -> bool:
         made_by = observation.facts.get("fingerprint")

@@ -144,6 +144,8 @@ class Observations(list[Observation]):
 
         rows = [_html_row(o) for o in self[-_ROWS_SHOWN:]]
         columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
+        if all(o.status == "completed" for o in self):
+            columns = [column for column in columns if column != "status"]
         table, head, cell = _STYLE
         header = "".join(f'<th style="{head}">{html.escape(c)}</th>' for c in columns)
         body = "".join(
@@ -153,8 +155,8 @@ class Observations(list[Observation]):
             for r in rows
         )
         page = (
-            f'<table style="{table}"><thead><tr>{header}</tr></thead>'
-            f"<tbody>{body}</tbody></table><small>{html.escape(self.footnote())}</small>"
+            f'<div style="overflow-x:auto"><table style="{table}"><thead><tr>{header}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div><small>{html.escape(self.footnote())}</small>"
         )
         return page.encode(errors="backslashreplace").decode()
 
@@ -166,7 +168,7 @@ class Observations(list[Observation]):
         text = f"{total} observation{plural}{shown}"
         if self.hidden:
             why = ", ".join(f"{count} {reason}" for reason, count in self.hidden.items())
-            text += f" · hidden: {why}"
+            text += f" · hidden: {why} (status=None, current_code_only=False shows all)"
         return text
 
 
@@ -222,7 +224,12 @@ def _html_row(observation: Observation) -> dict[str, str]:
     cells = {
         name: value for name, value in row(observation) if name != "result" or value is not None
     }
-    shown = {n: v if isinstance(v, str) else short_repr(v, 60) for n, v in cells.items()}
-    if observation.status != "completed":
-        shown["status"] = observation.outcome()
-    return shown
+    shown = {name: _cell(value) for name, value in cells.items()}
+    done = observation.status == "completed"
+    return {**shown, "status": observation.status if done else observation.outcome()}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else short_repr(value, 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from digital_experiments import current_dir, experiment, time_block
+from digital_experiments import Observation, current_dir, experiment, time_block
 from digital_experiments.controllers import GridSearch
+from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.observations import Observations
 
 POINTS = 400
@@ -87,17 +89,17 @@ def run_demo(root: str | None) -> None:
         f"A network learns to tell two spirals apart: {len(LEARNING_RATES)} learning rates x "
         f"{len(HIDDEN)} sizes; a rate of {LEARNING_RATES[-1]:g} is too large, on purpose.\n"
     )
-    for lr in LEARNING_RATES:
-        for hidden in HIDDEN:
-            with console.status(f"training with lr={lr:g}, hidden={hidden}"):
-                try:
-                    GridSearch(lr=[lr], hidden=[hidden]).control(recorded)
-                except FloatingPointError as problem:
-                    console.print(
-                        f"[red]failed[/]  lr={lr:g} hidden={hidden}: {escape(str(problem))}"
-                    )
+    with console.status("training"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsFailedWarning)
+        GridSearch(lr=LEARNING_RATES, hidden=HIDDEN).control(recorded)
     console.print(_table(recorded.observations(status=None)))
+    for failure in recorded.observations(status="failed"):
+        console.print(f"[red]failed[/] with {failure.config['hidden']} hidden: {_message(failure)}")
     _print_best(console, recorded.observations(), folder)
+
+
+def _message(failure: Observation) -> str:
+    return escape((failure.error or {}).get("message", ""))
 
 
 def _table(observations: Observations) -> Table:

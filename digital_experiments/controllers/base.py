@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Protocol
 
+from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.observations import Observations
 
 
@@ -63,12 +66,36 @@ class Controller(ABC):
         ------
         ValueError
             If ``n`` is negative.
+        TypeError
+            If a config does not fit the function's signature.
+
+        Warns
+        -----
+        RunsFailedWarning
+            At the end, if runs raised an exception. They are recorded, and the others are made.
         """
-        for _ in range(checked_count(1 if n is None else n)):
-            config = self.suggest(experiment)
-            if config is None:
-                return
-            experiment(**{**config, **overloads})
+        count = checked_count(1 if n is None else n)
+        suggested = iter(lambda: self.suggest(experiment), None)
+        run_all(experiment, ({**config, **overloads} for config in islice(suggested, count)))
+
+
+def run_all(experiment: Searchable, configs: Iterable[dict[str, Any]]) -> None:
+    """Run configs one after another; one that fails does not keep the others from being run."""
+    total, failures = 0, []
+    for config in configs:
+        experiment.complete(config)  # what does not fit the signature is told before it is run
+        total += 1
+        try:
+            experiment(**config)
+        except Exception as problem:
+            failures.append(f"{type(problem).__name__}: {problem}")
+    if failures:
+        warnings.warn(
+            f"{len(failures)} of {total} runs failed, the last with {failures[-1]}. They are "
+            "recorded with their tracebacks: observations(status='failed').",
+            RunsFailedWarning,
+            stacklevel=3,
+        )
 
 
 def checked_count(n: int) -> int:

@@ -7,7 +7,7 @@ from itertools import islice, product
 from typing import Any
 
 from digital_experiments.config import config_key
-from digital_experiments.controllers.base import Controller, Searchable, checked_count
+from digital_experiments.controllers.base import Controller, Searchable, checked_count, run_all
 
 
 class GridSearch(Controller):
@@ -69,10 +69,14 @@ class GridSearch(Controller):
             How many runs at most; all by default.
         **overloads
             Parameters that every run gets, in place of the grid's.
+
+        Warns
+        -----
+        RunsFailedWarning
+            At the end, if runs raised an exception. They are recorded, and count as not done.
         """
         count = None if n is None else checked_count(n)
-        for config in islice(self._pending(experiment, overloads), count):
-            experiment(**config)
+        run_all(experiment, islice(self._pending(experiment, overloads), count))
 
     def _pending(
         self, experiment: Searchable, overloads: dict[str, Any]

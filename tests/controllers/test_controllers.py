@@ -10,6 +10,7 @@ from scipy import stats
 
 from digital_experiments import experiment
 from digital_experiments.controllers import Controller, GridSearch, RandomSearch
+from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.testing import ControllerSuite
 
 
@@ -108,3 +109,24 @@ def test_a_controller_of_2x_runs_unchanged() -> None:
     assert len(search.observations()) == 1
     Three().control(search, n=10, b=7)
     assert [o.config["b"] for o in search.observations()] == [1, 7, 7]
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_being_run() -> None:
+    def picky(x: int) -> float:
+        return 1 / x
+
+    search = experiment(root="picky")(picky)
+    for _ in range(2):
+        with pytest.warns(
+            RunsFailedWarning, match=r"1 of \d runs failed, .* ZeroDivision"
+        ):
+            GridSearch(x=[-1, 0, 1]).control(search)
+    assert [o.config["x"] for o in search.observations()] == [-1, 1]
+    assert len(search.observations(status="failed")) == 2
+
+
+def test_a_parameter_that_there_is_not_is_told_before_anything_runs() -> None:
+    for search in (GridSearch(wrong=[1]), RandomSearch(wrong=[1])):
+        with pytest.raises(TypeError, match=r"wrong|missing"):
+            search.control(score)
+    assert score.with_(root="none").observations(status=None) == []

@@ -44,7 +44,7 @@ def test_a_store_lists_as_it_did(stores: Path, backend: str) -> None:
 def test_other_code_is_hidden_as_it_was(stores: Path) -> None:
     recorded = experiment(root=stores / "pickle", name="scale")(lambda a: a)
     assert recorded.observations() == []
-    assert recorded.observations().hidden == {"of other code": 3}
+    assert recorded.observations().hidden == {"from older code": 3}
     assert len(recorded.observations(current_code_only=False)) == 3
 
 

@@ -167,7 +167,7 @@ def test_a_helper_defined_anew_hides_older_observations() -> None:
     assert len(f.observations()) == 1
     exec("def helper(x):\n    return x * 100", namespace)
     assert f.observations() == []
-    assert f.observations().hidden == {"of other code": 1}
+    assert f.observations().hidden == {"from older code": 1}
     f(1)
     assert [o.result for o in f.observations()] == [100]
     assert [o.result for o in f.observations(current_code_only=False)] == [1, 100]

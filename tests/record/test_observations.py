@@ -75,7 +75,7 @@ def test_the_best(fit: Experiment[..., Any]) -> None:
 def test_a_notebook_shows_a_table_and_what_is_hidden(fit: Experiment[..., Any]) -> None:
     page = fit.observations()._repr_html_()
     assert page.count("<tr>") == 4
-    assert "3 observations · hidden: 1 failed" in page
+    assert "3 observations · hidden: 1 failed (status=None" in page
     everything = fit.observations(status=None)._repr_html_()
     assert "&lt;b&gt;2.0&lt;/b&gt; is too large" in everything
     assert "<b>2.0" not in everything
