@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -36,9 +35,11 @@ from digital_experiments.options import (
     listens,
     name_of,
 )
-from digital_experiments.run import Recorder, Run, active_run
+from digital_experiments.run import Recorder, Run, active_run, warn_user
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import pandas
 
     from digital_experiments.fingerprint import Fingerprint
@@ -144,11 +145,19 @@ class Experiment(Generic[P, R]):
         run.cache_key = key
         return run
 
-    async def _call_async(self, args: Any, kwargs: Any, key: str | None = None) -> Any:
-        with self._run(self._config(args, kwargs), key) as run:
+    def _call(self, config: Config, args: Any, kwargs: Any, key: str | None = None) -> Any:
+        with self._run(config, key) as run:
+            run.result = result = self.function(*args, **kwargs)
+        self._keep(key, run)
+        return result
+
+    def _call_async(self, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
+        return self._awaited(self._config(args, kwargs), args, kwargs)
+
+    async def _awaited(self, config: Config, args: Any, kwargs: Any, key: str | None = None) -> Any:
+        with self._run(config, key) as run:
             run.result = result = await self.function(*args, **kwargs)  # type: ignore[misc]
-        if key is not None:
-            self._cache_now().keep(key, run)
+        self._keep(key, run)
         return result
 
     def _generate(self, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
@@ -162,70 +171,72 @@ class Experiment(Generic[P, R]):
     def _cached(self, args: Any, kwargs: Any) -> Any:
         config = self._config(args, kwargs)
         key = self._key(config)
-        results = self._cache_now()
-        while key is not None:
-            found = self._hit(results, key)
-            if found is not None:
-                return found.result
-            if is_within(key, active_run()):
-                break
-            flight = results.take_off(key)
-            if flight is not None:
-                flight.result()
-                continue
-            try:
-                found = self._hit(results, key)  # somebody may have landed since we looked
-                return found.result if found else self._call_plainly(config, args, kwargs, key)
-            finally:
-                results.land(key)
-        return self._call_plainly(config, args, kwargs, None)
+        if key is None:
+            return self._call(config, args, kwargs)
+        while (state := self._found_or_flight(key)) is not None:
+            if isinstance(state, Observation):
+                return state.result
+            state.result()
+        try:
+            return self._call(config, args, kwargs, key)
+        finally:
+            self._cache_now().land(key)
 
-    def _call_plainly(self, config: Config, args: Any, kwargs: Any, key: str | None) -> Any:
-        with self._run(config, key) as run:
-            run.result = result = self.function(*args, **kwargs)
-        if key is not None:
-            self._cache_now().keep(key, run)
-        return result
+    def _cached_async(self, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
+        return self._awaited_cached(self._config(args, kwargs), args, kwargs)
 
-    async def _cached_async(self, args: Any, kwargs: Any) -> Any:
+    async def _awaited_cached(self, config: Config, args: Any, kwargs: Any) -> Any:
         import asyncio
 
-        key = self._key(self._config(args, kwargs))
+        key = self._key(config)
+        if key is None:
+            return await self._awaited(config, args, kwargs)
+        while (state := self._found_or_flight(key)) is not None:
+            if isinstance(state, Observation):
+                return state.result
+            await asyncio.shield(asyncio.wrap_future(state))
+        try:
+            return await self._awaited(config, args, kwargs, key)
+        finally:
+            self._cache_now().land(key)
+
+    def _found_or_flight(self, key: str) -> Observation | Future[None] | None:
+        """What was recorded, or whom to wait for; None if the key is now claimed for this call."""
         results = self._cache_now()
-        while key is not None:
-            found = self._hit(results, key)
-            if found is not None:
-                return found.result
-            if is_within(key, active_run()):
-                break
-            flight = results.take_off(key)
-            if flight is not None:
-                await asyncio.shield(asyncio.wrap_future(flight))
-                continue
-            try:
-                found = self._hit(results, key)
-                return found.result if found else await self._call_async(args, kwargs, key)
-            finally:
-                results.land(key)
-        return await self._call_async(args, kwargs)
+        found = self._hit(results, key)
+        if found is not None:
+            return found
+        flight = results.take_off(key)
+        if flight is not None:
+            return flight
+        found = self._hit(results, key)  # somebody may have landed since we looked
+        if found is not None:
+            results.land(key)
+        return found
+
+    def _keep(self, key: str | None, run: Run) -> None:
+        if key is not None:
+            self._cache_now().keep(key, run)
 
     def _hit(self, results: ResultCache, key: str) -> Observation | None:
-        found = results.find(key)
+        try:
+            found = results.find(key)
+        except Exception as problem:  # whatever is wrong with the store, the call is made
+            warn_user(f"The cache of {self.name!r} can't be read: {problem}", RecordingWarning)
+            return None
         if found is not None and self.verbose:
             print(hit_line(found))
         return found
 
     def _key(self, config: Config) -> str | None:
-        """The key of a config, or None, with a warning, if it can't be compared."""
+        """The key of a config; None if the call is to be made without the cache."""
         try:
-            return cache_key(self.fingerprint, config)
+            key = cache_key(self.fingerprint, config)
         except Exception as problem:  # values of the user's classes take part in it
-            warnings.warn(
-                f"A call of {self.name!r} is not looked up in the cache: {problem}.",
-                RecordingWarning,
-                stacklevel=4,
-            )
+            text = f"A call of {self.name!r} is not looked up in the cache: {problem}."
+            warn_user(text, RecordingWarning)
             return None
+        return None if is_within(key, active_run()) else key
 
     @property
     def fingerprint(self) -> str:
@@ -241,11 +252,10 @@ class Experiment(Generic[P, R]):
         try:
             return Fingerprint(self.function)
         except Exception as problem:  # objects that the code reaches may raise anything
-            warnings.warn(
+            warn_user(
                 f"The code of {self.name!r} can't be told from other code by more than its own "
                 f"statements: {type(problem).__name__}: {problem}.",
                 RecordingWarning,
-                stacklevel=5,
             )
             return Fingerprint(self.function, deep=False)
 
@@ -291,11 +301,10 @@ class Experiment(Generic[P, R]):
         me = f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', self.name)}"
         other = _owners.setdefault((root, self.name), me)
         if other != me:
-            warnings.warn(
+            warn_user(
                 f"{other} and {me} both record as {self.name!r} in {root}. Their observations are "
                 "told apart by their code only: give one of them another name= or root=.",
                 RecordingWarning,
-                stacklevel=5,
             )
 
     def _cache_now(self) -> ResultCache:

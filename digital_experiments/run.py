@@ -306,7 +306,7 @@ class Run:
             self._report_strictly(error)
             return
         for text, category in self._faults:
-            _warn(text, category)
+            warn_user(text, category)
 
     def _report_strictly(self, error: BaseException | None) -> None:
         text = "\n".join(text for text, _ in self._faults)
@@ -349,7 +349,7 @@ def _thaw(metadata: dict[str, Any]) -> None:
                 environment[key] = dict(part)
 
 
-def _warn(text: str, category: type[Warning]) -> None:
+def warn_user(text: str, category: type[Warning]) -> None:
     """Warn where the user's code called, so that the warning names a line of theirs."""
     import sys
 

@@ -117,9 +117,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_being_run() -> None:
 
     search = experiment(root="picky")(picky)
     for _ in range(2):
-        with pytest.warns(
-            RunsFailedWarning, match=r"1 of \d runs failed, .* ZeroDivision"
-        ):
+        with pytest.warns(RunsFailedWarning, match=r"1 of \d runs failed, .* ZeroDivision"):
             GridSearch(x=[-1, 0, 1]).control(search)
     assert [o.config["x"] for o in search.observations()] == [-1, 1]
     assert len(search.observations(status="failed")) == 2

@@ -198,3 +198,21 @@ def test_functions_are_compared_by_what_they_do() -> None:
         exec("def f(x):\n    return x * scale", namespace)
         work(namespace["f"])
     assert len(calls) == 2
+
+
+def test_a_cache_that_can_not_be_read_does_not_keep_a_call_from_running(folder: Path) -> None:
+    recorded = experiment(cache=True, name="late")(lambda x: x)
+    (folder / "experiments").write_text("a file where the store's folder should be")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert recorded(1) == 1
+    assert "can't be read" in str(seen[0].message)
+    assert "could not be recorded" in str(seen[-1].message)
+
+
+def test_a_wrong_call_of_a_coroutine_function_is_told_when_it_is_made() -> None:
+    async def two(a: int, b: int) -> None: ...
+
+    for cache in (True, False):
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            experiment(cache=cache)(two)(1)  # type: ignore[call-arg]
