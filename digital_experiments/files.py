@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import get_ident
 
 from digital_experiments.errors import RootError
 
+_TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
+_ABANDONED = 600  # seconds
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-def write_atomic(folder: str, name: str, data: bytes) -> None:
+def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> None:
     """Write ``folder/name`` so that it is there wholly, or not at all.
 
     The bytes go to a temporary file in the same folder, which is then renamed. The folder
     is made if it is missing. Whatever fails, no temporary file stays behind.
+
+    Parameters
+    ----------
+    data
+        The bytes, or what makes them once the temporary file is there: whoever removes files
+        that others need can see by it that somebody is writing.
 
     Raises
     ------
@@ -24,7 +39,7 @@ def write_atomic(folder: str, name: str, data: bytes) -> None:
         What the operating system said: a full disk, a read-only folder.
     """
     target = f"{folder}{os.sep}{name}"
-    temporary = f"{folder}{os.sep}.{name}.{os.getpid()}-{get_ident()}.tmp"
+    temporary = f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
     try:
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
     except FileNotFoundError:
@@ -35,7 +50,7 @@ def write_atomic(folder: str, name: str, data: bytes) -> None:
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
     try:
         try:
-            _write_all(descriptor, data)
+            _write_all(descriptor, data if isinstance(data, bytes) else data())
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
@@ -43,6 +58,41 @@ def write_atomic(folder: str, name: str, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+@cache
+def _host() -> str:
+    """Eight digits that tell this host's temporary files from those of others."""
+    from zlib import crc32
+
+    names = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return f"{crc32(names.encode()):08x}"
+
+
+def in_flight(folder: str) -> list[str]:
+    """The temporary files in a folder whose writers may still be at it.
+
+    A file whose process has ended on this host, or that another host began more than ten
+    minutes ago, was left behind by a kill.
+    """
+    with suppress(FileNotFoundError):
+        return [
+            name for name in os.listdir(folder) if _TEMPORARY.search(name) and _lives(folder, name)
+        ]
+    return []
+
+
+def _lives(folder: str, name: str) -> bool:
+    found = _TEMPORARY.search(name)
+    assert found is not None
+    host, pid = found["host"], int(found["pid"])
+    if host == _host():
+        import psutil
+
+        return psutil.pid_exists(pid)
+    with suppress(OSError):
+        return time.time() - os.stat(f"{folder}/{name}").st_mtime < _ABANDONED
+    return False
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -54,10 +104,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """All bytes of a file, with fewer system calls than a file object makes."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    """All bytes of a file, with fewer system calls than a file object makes.
+
+    Raises
+    ------
+    FileNotFoundError
+        Also where there is something else than a file, such as a folder or a named pipe.
+    """
+    descriptor = os.open(path, _READ)
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a file", path)
+        size = status.st_size
         parts = [os.read(descriptor, size + 1)]
         while parts[-1] and sum(map(len, parts)) < size:
             parts.append(os.read(descriptor, size))
@@ -91,20 +150,3 @@ def refuse_file(path: str | Path) -> None:
                 f"{str(path)!r} can't be the folder of a store, because {str(place)!r} is a file. "
                 "Expected a folder, or a path at which one can be made; give another root."
             )
-
-
-def file_names(folder: str, suffix: str) -> list[str]:
-    """Names without suffix of the visible files in a folder that end so, sorted.
-
-    A folder that does not exist holds none.
-    """
-    cut = len(suffix)
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                entry.name[:-cut]
-                for entry in entries
-                if entry.name.endswith(suffix) and entry.name[0] != "." and entry.is_file()
-            )
-    except FileNotFoundError:
-        return []

@@ -20,8 +20,10 @@ from digital_experiments.values import (
 )
 from digital_experiments.views import ValueView, short_repr
 
-FORMAT = 3
+FORMAT = 4
 """The version of the records written; those of digital-experiments 2.x carry none."""
+
+READ_SINCE = 3
 
 _PARTS = ("config", "result", "metadata")
 _NO_BLOBS = NoBlobs()
@@ -269,6 +271,10 @@ def check_record(record: Plain) -> None:
             f"it has format {version}, and this release reads up to {FORMAT}: "
             "upgrade digital-experiments to open it."
         )
-    whole = version == FORMAT and isinstance(record.get("id"), str) and "result" in record
+    whole = (
+        version in range(READ_SINCE, FORMAT + 1)
+        and isinstance(record.get("id"), str)
+        and "result" in record
+    )
     if not (whole and all(isinstance(record.get(p), dict) for p in ("config", "metadata"))):
         raise DamagedRecord("it is a record, but not a whole one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any, ClassVar
 
 from digital_experiments.backends.base import Backend
 from digital_experiments.errors import DamagedRecord, ObservationNotFound
-from digital_experiments.files import file_names, read_bytes, write_atomic
+from digital_experiments.files import read_bytes, write_atomic
 from digital_experiments.ids import check_id
 from digital_experiments.observation import FORMAT, Observation, check_record
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.layout import STORAGE
-from digital_experiments.values import BLOB_SIZE, BlobReader, Plain, encode, spill
+from digital_experiments.store.records import PARSERS, Parser, parse_record
+from digital_experiments.store.seal import seal
+from digital_experiments.values import BLOB_SIZE, Plain, encode, spill
 
 _LONG_TEXT = 200
 
@@ -24,7 +27,8 @@ _LONG_TEXT = 200
 class FileBackend(Backend):
     """One file an observation, its name the id, its content plain data.
 
-    A subclass names its format: the file's ``suffix`` and how plain data becomes bytes.
+    A subclass names its format: the file's ``suffix`` and how plain data becomes bytes. It
+    reads the other formats too, so that a store may hold records of several.
     Values of over 64 KiB, the environment and the code are blobs beside the records.
     """
 
@@ -46,14 +50,15 @@ class FileBackend(Backend):
         self.root = Path(root)
         self._folder = str(self.root)
         self._blobs = Blobs(self._folder)
+        self._suffixes = tuple(dict.fromkeys((self.suffix, *PARSERS)))
         self._blobs_seen: tuple[int, int] | None = None
         self._codes: dict[str, str] = {}
         self._environments: dict[tuple[int, ...], tuple[list[Any], str]] = {}
 
     def record(self, observation: Observation) -> None:
         """Write the observation's file, and the blobs that it names before it."""
-        id = check_id(observation.id)
-        write_atomic(self._folder, id + self.suffix, self._encoded(observation))
+        name = check_id(observation.id) + self.suffix
+        write_atomic(self._folder, name, lambda: seal(self._encoded(observation)))
 
     def _encoded(self, observation: Observation) -> bytes:
         record = {
@@ -139,44 +144,41 @@ class FileBackend(Backend):
         ------
         ObservationNotFound, DamagedRecord, NewerFormat, InvalidName
         """
-        path = f"{self._folder}/{check_id(id)}{self.suffix}"
-        try:
-            data = read_bytes(path)
-        except FileNotFoundError:
-            raise ObservationNotFound(
-                f"No observation {id!r} in {self._folder}. `observations(status=None, "
-                "current_code_only=False)` lists all that are there."
-            ) from None
-        except OSError as problem:
-            raise DamagedRecord(f"it can't be read: {problem}") from problem
-        record, blobs = self._parsed(data)
+        suffix, data = self._read(check_id(id))
+        record, values = parse_record(data, suffix, self._parser(suffix))
+        check_record(record)
         if record["id"] != id:
             raise DamagedRecord(
                 f"the file is named {id!r}, but holds observation {record['id']!r}."
             )
+        blobs = values or self._blobs
         return Observation.from_record(record, blobs, f"{self._folder}/{STORAGE}/{id}")
 
-    def _parsed(self, data: bytes) -> tuple[dict[str, Plain], BlobReader]:
-        record, problem = None, None
-        try:
-            record = self.parse(data)
-        except Exception as raised:  # garbage makes a parser raise anything
-            problem = raised
-        if isinstance(record, dict) and "format" in record:
-            check_record(record)
-            return record, self._blobs
-        from digital_experiments.backends.legacy import read_legacy
+    def _read(self, id: str) -> tuple[str, bytes]:
+        """The bytes of a record in this format, or else in another."""
+        for suffix in self._suffixes:
+            try:
+                return suffix, read_bytes(f"{self._folder}/{id}{suffix}")
+            except FileNotFoundError:
+                continue
+            except OSError as problem:
+                raise DamagedRecord(f"it can't be read: {problem}") from problem
+        raise ObservationNotFound(
+            f"No observation {id!r} in {self._folder}. `observations(status=None, "
+            "current_code_only=False)` lists all that are there."
+        )
 
-        found = read_legacy(data, self.suffix)
-        if found is not None:
-            return found
-        if problem is None:
-            raise DamagedRecord("it holds no observation.")
-        raise DamagedRecord(f"it is damaged: {type(problem).__name__}: {problem}") from problem
+    def _parser(self, suffix: str) -> Parser:
+        return self.parse if suffix == self.suffix else PARSERS[suffix]
 
     def all_ids(self) -> list[str]:
-        """The ids of all records, sorted."""
-        return file_names(self._folder, self.suffix)
+        """The ids of all records, of whatever format, sorted."""
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        split = (name.rpartition(".") for name in names if name[0] != ".")
+        return sorted({id for id, _, ending in split if id and f".{ending}" in self._suffixes})
 
 
 class PickleBackend(FileBackend):

@@ -1,0 +1,64 @@
+"""Files of records, whatever their format: names, bytes, plain data. Knows no observation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from digital_experiments.errors import DamagedRecord
+from digital_experiments.observation import FORMAT
+from digital_experiments.store import codecs
+from digital_experiments.store.seal import unseal
+from digital_experiments.values import BlobReader, Plain
+
+SEALED_SINCE = 4
+"""From which version of the records on each one has a checksum."""
+
+Parser = Callable[[bytes], Plain]
+
+PARSERS: Mapping[str, Parser] = {
+    ".pkl": codecs.load_pickle,
+    ".json": codecs.load_json,
+    ".yaml": codecs.load_yaml,
+}
+"""How the records in a store are read, by the ending of their names."""
+
+
+def parse_record(
+    data: bytes, suffix: str, parse: Parser | None = None
+) -> tuple[dict[str, Plain], BlobReader | None]:
+    """The record in a file's bytes, and who reads the values in a 2.x record.
+
+    Raises
+    ------
+    DamagedRecord
+        If it is torn, altered, or no record.
+    """
+    parse = parse or PARSERS[suffix]
+    body, sealed = unseal(data)
+    record, problem = None, None
+    try:
+        record = parse(body)
+    except Exception as raised:  # garbage makes a parser raise anything
+        problem = raised
+    if isinstance(record, dict) and "format" in record:
+        if not sealed and record["format"] in range(SEALED_SINCE, FORMAT + 1):
+            raise DamagedRecord("it is cut short: its checksum is missing.")
+        return record, None
+    from digital_experiments.store.legacy import read_legacy
+
+    found = read_legacy(data, suffix)
+    if found is not None:
+        return found
+    if problem is None:
+        raise DamagedRecord("it holds no observation.")
+    raise DamagedRecord(f"it is damaged: {type(problem).__name__}: {problem}") from problem
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """The id and the suffix in the name of a record's file; None for any other name.
+
+    >>> split_name("2026-11-21_10-15-00_123456_k3f9xq.pkl")
+    ('2026-11-21_10-15-00_123456_k3f9xq', '.pkl')
+    """
+    id, dot, ending = name.rpartition(".")
+    return (id, dot + ending) if id and dot + ending in PARSERS and name[0] != "." else None
