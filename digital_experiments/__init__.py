@@ -17,6 +17,7 @@ from digital_experiments.experiment import Experiment, experiment
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.run import Run, current_dir, current_id, current_run, time_block
+from digital_experiments.stored import StoredExperiment, open_experiment
 
 __version__ = "3.0.0.dev0"
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "Observation",
     "Observations",
     "Run",
+    "StoredExperiment",
     "current_dir",
     "current_id",
     "current_run",
     "experiment",
+    "open_experiment",
     "register_backend",
     "time_block",
 ]

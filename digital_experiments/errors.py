@@ -12,6 +12,8 @@
     │   └── NewerFormat                            ... because a later release wrote it
     ├── ValueUnavailable      (ValueError)         a recorded value that can't be loaded here
     ├── UnknownColumn         (KeyError)           no such field in any of the observations
+    ├── InvalidExpression     (ValueError)         a `where` that is no expression over columns
+    ├── StoreNotFound         (FileNotFoundError)  no store at that place, or of that name
     └── RecordingError        (RuntimeError)       under strict: a run could not be recorded
 
     DigitalExperimentsWarning (UserWarning)
@@ -67,6 +69,14 @@ class ValueUnavailable(DigitalExperimentsError, ValueError):
 
 class UnknownColumn(DigitalExperimentsError, KeyError):
     """No observation has a field of that name."""
+
+
+class InvalidExpression(DigitalExperimentsError, ValueError):
+    """A ``where`` is no expression over columns; the message points at the place."""
+
+
+class StoreNotFound(DigitalExperimentsError, FileNotFoundError):
+    """There is no store at that place, or of that name."""
 
 
 class RecordingError(DigitalExperimentsError, RuntimeError):

@@ -8,7 +8,15 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -22,25 +30,21 @@ from digital_experiments.errors import RecordingWarning, did_you_mean
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
-from digital_experiments.observations import Observations
 from digital_experiments.options import (
     OPTIONS,
-    Status,
     all_callbacks,
     call_kind,
     checked_callbacks,
     checked_root,
-    checked_status,
-    checked_tags,
     listens,
     name_of,
 )
 from digital_experiments.run import Recorder, Run, active_run, warn_user
+from digital_experiments.selection import Selection, checked_tags
+from digital_experiments.stored import SELECTING, StoredExperiment
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-    import pandas
 
     from digital_experiments.fingerprint import Fingerprint
 
@@ -49,7 +53,7 @@ R = TypeVar("R")
 _owners: dict[tuple[str, str], str] = {}  # which function records under a name in a root
 
 
-class Experiment(Generic[P, R]):
+class Experiment(StoredExperiment, Generic[P, R]):
     """A function whose calls are recorded. Made by :func:`experiment`; called as before.
 
     Attributes
@@ -61,6 +65,7 @@ class Experiment(Generic[P, R]):
     """
 
     function: Callable[P, R]
+    name: str
 
     def __init__(
         self,
@@ -260,11 +265,6 @@ class Experiment(Generic[P, R]):
             return Fingerprint(self.function, deep=False)
 
     @property
-    def root(self) -> Path:
-        """The store's folder. A relative root is made absolute when it is first used."""
-        return self.backend.root
-
-    @property
     def backend(self) -> Backend:
         """What keeps the observations."""
         return (self._recorder or self._recorder_now()).backend
@@ -312,136 +312,29 @@ class Experiment(Generic[P, R]):
             self._results = ResultCache(self.name, self.backend)
         return self._results
 
-    def observations(
-        self, /, current_code_only: bool = True, status: Status = "completed", **config: Any
-    ) -> Observations:
-        """What was recorded, in this and in earlier sessions, oldest first.
+    def _of_code(self, chosen: Selection, current_code_only: bool | None) -> Selection:
+        if current_code_only is False:
+            return chosen
+        return replace(chosen, is_current=self._has_this_code)
 
-        Parameters
-        ----------
-        current_code_only : bool
-            Whether to leave out what other code has made: the function, or a helper or
-            constant that it uses, was different then.
-        status : str, list of str, or None
-            ``completed``, ``failed``, ``interrupted``, several of them, or None for all.
-        **config
-            Values that config fields must have.
-
-        Returns
-        -------
-        Observations
-            A list. Its ``hidden`` counts what was left out, and why.
-
-        Raises
-        ------
-        ValueError
-            For a status that there is not.
-        TypeError
-            For a config field that neither the function nor any observation has.
-
-        Examples
-        --------
-        >>> from digital_experiments import experiment
-        >>> @experiment
-        ... def half(x):
-        ...     return 1 / x if x else 1 // x
-        >>> half(2)
-        0.5
-        >>> half(0)
-        Traceback (most recent call last):
-        ...
-        ZeroDivisionError: integer division or modulo by zero
-        >>> [o.result for o in half.observations()]
-        [0.5]
-        >>> half.observations(status="failed")[0].error["type"]
-        'ZeroDivisionError'
-        """
-        wanted = checked_status(status)
-        found = [o for o in self.backend.load_all() if self._is_mine(o)]
-        self._check_fields(config, found)
-        hidden: dict[str, int] = {}
-        shown = []
-        for observation in found:
-            why = self._why_hidden(observation, current_code_only, wanted)
-            if why:
-                hidden[why] = hidden.get(why, 0) + 1
-            else:
-                shown.append(observation)
-        listed = Observations(shown, hidden)
-        if config and listed:
-            return Observations(_matching(listed, config), hidden)
-        return listed
-
-    def _is_mine(self, observation: Observation) -> bool:
-        return str(observation.facts.get("experiment", self.name)) == self.name
-
-    def _why_hidden(self, observation: Observation, current: bool, wanted: set[str]) -> str | None:
-        if observation.status not in wanted:
-            return observation.status
-        return "from older code" if current and not self._has_this_code(observation) else None
-
-    def _has_this_code(self, observation: Observation) -> bool:
-        made_by = observation.facts.get("fingerprint")
+    def _has_this_code(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the current code made the runs that have some metadata in common."""
+        made_by = facts.get("fingerprint")
         if made_by is not None:
             return str(made_by) == self.fingerprint
         from digital_experiments.fingerprint import same_statements
 
         inner = plain_function(self.function)  # digital-experiments 2.x kept only the text
-        text = observation.facts.get("code")
+        text = facts.get("code")
         return inner is not None and isinstance(text, str) and same_statements(text, inner)
 
-    def _check_fields(self, config: Config, found: list[Observation]) -> None:
-        for name in config:
-            if not self._bind.accepts(name) and not any(name in o.plain("config") for o in found):
-                known = [*self._bind.names, "current_code_only", "status"]
-                raise TypeError(
-                    f"{self.name!r} has no parameter {name!r}, nor has any observation of it. "
-                    + did_you_mean(name, known)
-                )
-
-    def to_dataframe(
-        self,
-        /,
-        current_code_only: bool = True,
-        include_metadata: bool = False,
-        normalising_sep: str = ".",
-        *,
-        status: Status = "completed",
-        **config: Any,
-    ) -> pandas.DataFrame:
-        """The observations as a table; see :meth:`observations` for what is selected.
-
-        Parameters
-        ----------
-        current_code_only, status, **config
-            As in :meth:`observations`.
-        include_metadata : bool
-            Whether to add columns ``metadata.<...>``.
-        normalising_sep : str
-            What joins the parts of a column's name.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row an observation; columns ``id``, ``result`` or ``result.<field>``,
-            ``config.<field>``.
-
-        Examples
-        --------
-        >>> from digital_experiments import experiment
-        >>> @experiment
-        ... def square(x):
-        ...     return x * x
-        >>> [square(i) for i in range(3)]
-        [0, 1, 4]
-        >>> square.to_dataframe()[["result", "config.x"]]
-           result  config.x
-        0       0         0
-        1       1         1
-        2       4         2
-        """
-        found = self.observations(current_code_only, status, **config)
-        return found.to_dataframe(include_metadata, normalising_sep)
+    def _check_field(self, field: str) -> None:
+        if not self._bind.accepts(field) and field not in self.config_fields():
+            known = [*self._bind.names, "current_code_only", "status", *sorted(SELECTING)]
+            raise TypeError(
+                f"{self.name!r} has no parameter {field!r}, nor has any observation of it. "
+                + did_you_mean(field, known)
+            )
 
     def complete(self, config: Config) -> Config:
         """A config with the defaults that a call ``experiment(**config)`` would add.
@@ -452,27 +345,6 @@ class Experiment(Generic[P, R]):
             If such a call would not fit the function's signature.
         """
         return self._bind((), config)
-
-    def load(self, id: str) -> Observation:
-        """One observation by its id, whatever code made it and however it ended.
-
-        Raises
-        ------
-        ObservationNotFound, InvalidName, DamagedRecord
-        """
-        return self.backend.load(id)
-
-    def artefacts(self, id: str) -> list[Path]:
-        """What a run left in its folder, files and folders, sorted by name.
-
-        Raises
-        ------
-        InvalidName
-            If the id could point out of the store.
-        """
-        return self.backend.artefacts(id)
-
-    artifacts = artefacts
 
     def with_(self, **options: Any) -> Experiment[P, R]:
         """The same function with other options; this experiment stays as it is.
@@ -519,17 +391,9 @@ class Experiment(Generic[P, R]):
     def __repr__(self) -> str:
         return f"Experiment({self.name})"
 
-    def _repr_html_(self) -> str:
-        return f"<b>{self.name}</b>{self.observations()._repr_html_()}"
-
 
 def _rebuilt(function: Callable[P, R], options: dict[str, Any]) -> Experiment[P, R]:
     return Experiment(function, **options)
-
-
-def _matching(found: Observations, config: Config) -> Observations:
-    present = [o for o in found if config.keys() <= o.plain("config").keys()]
-    return Observations(present).filter(**config)
 
 
 @overload

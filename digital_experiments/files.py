@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import get_ident
 from digital_experiments.errors import RootError
 
 _TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
+_SMALL = 70_000  # bytes that are read at once
 _ABANDONED = 600  # seconds
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -123,6 +124,45 @@ def read_bytes(path: str) -> bytes:
         return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def read_many(folder: str, names: list[str]) -> Iterator[bytes | OSError | None]:
+    """The bytes of each of many files in a folder, several times as fast as one by one.
+
+    What is gone, or is no file, gives None; what can't be read gives the error.
+    """
+    near = None
+    if os.open in os.supports_dir_fd:
+        with suppress(FileNotFoundError):
+            near = os.open(folder, os.O_RDONLY)
+    prefix = "" if near is not None else f"{folder}{os.sep}"
+    try:
+        for name in names:
+            try:
+                descriptor = os.open(prefix + name, _READ, dir_fd=near)
+                try:
+                    data = os.read(descriptor, _SMALL)
+                    if len(data) in (0, _SMALL):
+                        data = read_bytes(f"{folder}{os.sep}{name}")
+                finally:
+                    os.close(descriptor)
+                yield data
+            except (FileNotFoundError, IsADirectoryError):
+                yield None
+            except OSError as problem:
+                yield problem
+    finally:
+        if near is not None:
+            os.close(near)
+
+
+def folder_state(folder: str) -> list[int] | None:
+    """What changes whenever a file comes into a folder or leaves it; None if it is missing."""
+    try:
+        status = os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return [status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def make_folder(path: str | Path) -> None:

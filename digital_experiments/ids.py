@@ -13,6 +13,7 @@ from digital_experiments.errors import InvalidName
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # ten bits each
 _MICROSECONDS = 1_000_000
+_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}")
 _FIT_NAME = re.compile(r"(?!\.)(?!.*\.\.)[^/\\\x00-\x1f]+")
 _NAME_BYTES = 200
 
@@ -66,6 +67,15 @@ def new_id() -> str:
     """
     seconds, micros = divmod(_clock(), _MICROSECONDS)
     return f"{_second(seconds, '%Y-%m-%d_%H-%M-%S')}_{micros:06d}_{_suffix()}"
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether a text starts as ids do: with a time.
+
+    >>> looks_like_id("2026-11-21_10-15-00_123456"), looks_like_id("settings")
+    (True, False)
+    """
+    return _TIME.match(text) is not None
 
 
 def check_id(id: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, NewerFormat
 from digital_experiments.values import (
@@ -19,6 +20,29 @@ from digital_experiments.values import (
     peek,
 )
 from digital_experiments.views import ValueView, short_repr
+
+_NO_TAGS: Mapping[str, bool] = {}
+
+
+class Notes(NamedTuple):
+    """What a person has added to an observation.
+
+    Attributes
+    ----------
+    tags : dict
+        Tags given (True) and taken away (False).
+    text : str or None
+        The last note.
+    """
+
+    tags: Mapping[str, bool] = _NO_TAGS
+    text: str | None = None
+
+    def tags_with(self, own: list[str]) -> list[str]:
+        """The tags of an observation that had some of its own."""
+        kept = [tag for tag in own if self.tags.get(tag, True)]
+        return kept + [tag for tag, given in self.tags.items() if given and tag not in kept]
+
 
 FORMAT = 4
 """The version of the records written; those of digital-experiments 2.x carry none."""
@@ -53,7 +77,7 @@ class Observation:
     Observation(1, {'x': 3} → 9)
     """
 
-    __slots__ = ("_blobs", "_dir", "_id", "_live", "_plain", "lost")
+    __slots__ = ("_blobs", "_dir", "_id", "_live", "_notes", "_plain", "lost")
     _fields = ("id", *_PARTS)
 
     def __init__(
@@ -64,6 +88,7 @@ class Observation:
         self._plain: dict[str, Plain] = {}
         self._blobs: BlobReader = _NO_BLOBS
         self._dir: str | None = None
+        self._notes: Callable[[], Notes] = Notes
         self.lost: list[str] | None = None
 
     @classmethod
@@ -86,6 +111,7 @@ class Observation:
         made._plain = {"config": plain_config}
         made._blobs = _NO_BLOBS
         made._dir = dir
+        made._notes = Notes
         made.lost = lost
         return made
 
@@ -96,21 +122,25 @@ class Observation:
         return self
 
     @classmethod
-    def from_record(cls, record: Plain, blobs: BlobReader, dir: str) -> Observation:
-        """The observation that a record of a store tells of; nothing in it is unpickled.
+    def of_store(
+        cls,
+        id: str,
+        record: Callable[[], Plain],
+        blobs: BlobReader,
+        dir: str,
+        notes: Callable[[], Notes],
+    ) -> Observation:
+        """The observation of a record in a store, read when it is first asked for.
 
-        Raises
-        ------
-        NewerFormat, DamagedRecord
-            If it was written by a later release, or is no record at all.
+        Nothing in it is unpickled before that is asked for.
         """
-        check_record(record)
         made = cls.__new__(cls)
-        made._id = record["id"]
+        made._id = id
         made._live = {}
-        made._plain = {part: record[part] for part in _PARTS}
+        made._plain = _Parts(record)
         made._blobs = blobs
         made._dir = dir
+        made._notes = notes
         made.lost = None
         return made
 
@@ -159,6 +189,17 @@ class Observation:
         live: dict[str, Any] | None = self._live.get("metadata")
         facts: dict[str, Any] = self._plain["metadata"] if live is None else live
         return facts
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of its run, and those that :meth:`Experiment.annotate` gave it since."""
+        own = self.facts.get("tags")
+        return self._notes().tags_with(own if isinstance(own, list) else [])
+
+    @property
+    def note(self) -> str | None:
+        """What was noted on it by :meth:`Experiment.annotate`."""
+        return self._notes().text
 
     @property
     def status(self) -> str:
@@ -231,6 +272,14 @@ class Observation:
     def __len__(self) -> int:
         return len(self._fields)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is; what is still to be read of its record is read now."""
+        if isinstance(self._plain, _Parts):
+            self._plain = {part: self._plain[part] for part in _PARTS}
+        noted = partial(_same, self._notes())
+        state = (self._id, self._live, self._plain, self._blobs, self._dir, noted, self.lost)
+        return _unpickled, state
+
     def __eq__(self, other: object) -> bool:
         """Ids are unique over all stores, so they alone decide."""
         return isinstance(other, Observation) and self._id == other._id
@@ -239,9 +288,9 @@ class Observation:
         return hash(self._id)
 
     def __repr__(self) -> str:
-        return (
-            f"Observation({self._id}, {short_repr(self.shown('config'), 500)} → {self.outcome()})"
-        )
+        marks = "".join(f", {tag}" for tag in self.tags)
+        config = short_repr(self.shown("config"), 500)
+        return f"Observation({self._id}, {config} → {self.outcome()}{marks})"
 
     def outcome(self) -> str:
         """The result in one line, or what went wrong instead."""
@@ -250,6 +299,35 @@ class Observation:
         first = str(self.error.get("message", "")).partition("\n")[0]
         kind = self.error.get("type", "")
         return f"{self.status}: {kind}: {short_text(first)}" if first else f"{self.status}: {kind}"
+
+
+def _same(notes: Notes) -> Notes:
+    return notes
+
+
+def _unpickled(id: str, *state: Any) -> Observation:
+    made = Observation.__new__(Observation)
+    made._id = id
+    made._live, made._plain, made._blobs, made._dir, made._notes, made.lost = state
+    return made
+
+
+class _Parts(dict[str, Plain]):
+    """The parts of a record, read when the first of them is asked for."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], Plain]) -> None:
+        self._read = read
+
+    def __contains__(self, part: object) -> bool:
+        return part in _PARTS
+
+    def __missing__(self, part: str) -> Plain:
+        record = self._read()
+        for name in _PARTS:
+            self[name] = record[name]
+        return self[part]
 
 
 def short_text(text: str, length: int = 120) -> str:
@@ -261,8 +339,14 @@ def short_text(text: str, length: int = 120) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def check_record(record: Plain) -> None:
-    """Raise unless this is the record of an observation in a format that we read."""
+def check_record(record: Plain, id: str) -> None:
+    """Raise unless this is the record of that observation, in a format that we read.
+
+    Raises
+    ------
+    NewerFormat, DamagedRecord
+        If it was written by a later release, is another's, or is no record at all.
+    """
     if not isinstance(record, dict) or "format" not in record:
         raise DamagedRecord("it holds no observation.")
     version = record["format"]
@@ -278,3 +362,5 @@ def check_record(record: Plain) -> None:
     )
     if not (whole and all(isinstance(record.get(p), dict) for p in ("config", "metadata"))):
         raise DamagedRecord("it is a record, but not a whole one.")
+    if record["id"] != id:
+        raise DamagedRecord(f"the file is named {id!r}, but holds observation {record['id']!r}.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
+from digital_experiments.columns import cells_of, frame, in_order
 from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
-from digital_experiments.values import decode
-from digital_experiments.views import ValueView, short_repr
+from digital_experiments.values import decode, encode
+from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -133,17 +134,15 @@ class Observations(list[Observation]):
             Columns ``id``, ``result`` or ``result.<field>``, ``config.<field>``. Values that
             are not plain data show by their view: their fields, or else their repr.
         """
-        import pandas
-
         rows = [dict(row(o, include_metadata, normalising_sep)) for o in self]
-        columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
-        return pandas.DataFrame(rows, columns=columns or ["id"])
+        columns = in_order(c for r in rows for c in r) or ["id"]
+        return frame({c: [r.get(c) for r in rows] for c in columns})
 
     def _repr_html_(self) -> str:
         import html
 
         rows = [_html_row(o) for o in self[-_ROWS_SHOWN:]]
-        columns = sorted(dict.fromkeys(c for r in rows for c in r), key=_part_order)
+        columns = in_order(c for r in rows for c in r)
         if all(o.status == "completed" for o in self):
             columns = [column for column in columns if column != "status"]
         table, head, cell = _STYLE
@@ -177,30 +176,17 @@ def row(
 ) -> Iterator[tuple[str, Any]]:
     """The columns of an observation and its values there, without loading any."""
     yield "id", observation.id
-    yield from _flat("result", observation.shown("result"), sep)
-    yield from _fields("config", observation.shown("config"), sep)
-    if include_metadata:
-        yield from _fields("metadata", observation.metadata, sep)
-
-
-def _flat(name: str, value: Any, sep: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, ValueView):
-        value = value.fields if value.fields else repr(value)
-    if isinstance(value, dict) and value:
-        yield from _fields(name, value, sep)
-    else:
-        yield name, value
-
-
-def _fields(name: str, value: dict[Any, Any], sep: str) -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        text = key if isinstance(key, str) else short_repr(key)
-        yield from _flat(f"{name}{sep}{text}", item, sep)
-
-
-def _part_order(column: str) -> int:
-    parts = ("id", "status", "result", "config", "metadata")
-    return next((n for n, part in enumerate(parts) if column.startswith(part)), len(parts))
+    kept = observation.metadata if include_metadata else observation.facts
+    metadata = {key: kept[key] for key in kept if include_metadata or key == "metrics"}
+    record = {
+        "config": observation.plain("config"),
+        "result": observation.plain("result"),
+        "metadata": encode(metadata),
+    }
+    try:
+        yield from cells_of(record, include_metadata, sep)
+    except Exception as problem:  # a record that was altered: tags without their content
+        yield "result", f"<damaged: {type(problem).__name__}>"
 
 
 def _number(observation: Observation, column: str) -> float | None:

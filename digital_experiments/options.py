@@ -9,7 +9,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,9 @@ from digital_experiments.callbacks import (
     SystemInfo,
     Timing,
 )
-from digital_experiments.errors import CallbackWarning, did_you_mean
+from digital_experiments.errors import CallbackWarning
 from digital_experiments.files import refuse_file
 
-Status = str | Iterable[str] | None
-
-STATUSES = ("completed", "failed", "interrupted")
 OPTIONS = ("root", "name", "backend", "cache", "callbacks", "tags", "verbose", "strict")
 
 
@@ -101,25 +98,3 @@ def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
             hint = " Give an instance: add ()." if isinstance(callback, type) else ""
             raise TypeError(f"callbacks must be instances of Callback, not {callback!r}.{hint}")
     return list(callbacks)
-
-
-def checked_tags(tags: Sequence[str]) -> list[str]:
-    """The tags as a list of texts."""
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise TypeError(f"tags must be a list of texts, not {tags!r}.")
-    return list(tags)
-
-
-def checked_status(status: Status) -> set[str]:
-    """The statuses asked for."""
-    if not (status is None or isinstance(status, (str, Iterable))):
-        raise TypeError(
-            f"status must be one or more of {STATUSES}, or None, not {status!r}. For a config "
-            "field of that name, use observations().filter(status=...)."
-        )
-    wanted = (
-        set(STATUSES) if status is None else {status} if isinstance(status, str) else set(status)
-    )
-    for name in wanted - set(STATUSES):
-        raise ValueError(f"There is no status {name!r}. {did_you_mean(str(name), STATUSES)}")
-    return wanted

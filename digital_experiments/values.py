@@ -14,6 +14,7 @@ datetime. What else a config or a result holds stands in it as a dict with one t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ Plain = Any
 BLOB_SIZE = 64 * 1024
 """Bytes from which on a value becomes a blob."""
 
+_PICKLE = ".cloudpickle"
 _NODES = 5_000_000
 """Items in nested containers beyond which a value is pickled rather than walked."""
 
@@ -271,9 +273,43 @@ def _hashable(key: Any) -> Any:
     return key
 
 
+def without_pickles(plain: Plain, place: tuple[Any, ...] = ()) -> Plain:
+    """A record with, in place of each pickled value, a blob that is named by its place there.
+
+    >>> plain = without_pickles({"config": {"data": encode(range(3))}})
+    >>> plain["config"]["data"]["$blob"]
+    '["config", "data"].cloudpickle'
+    """
+    kind = type(plain)
+    if kind is dict:
+        if type(plain.get("$pickle")) is bytes:
+            return {"$blob": f"{json.dumps(place)}{_PICKLE}", "view": plain.get("view", {})}
+        return {key: without_pickles(item, (*place, key)) for key, item in plain.items()}
+    if kind in (list, tuple):
+        return kind(without_pickles(item, (*place, n)) for n, item in enumerate(plain))
+    return plain
+
+
+def pickle_at(plain: Plain, name: str) -> bytes:
+    """The pickled value in a record that :func:`without_pickles` gave a name.
+
+    Raises
+    ------
+    DamagedRecord
+        If the record has none there.
+    """
+    try:
+        for key in json.loads(name.removesuffix(_PICKLE)):
+            plain = plain[key]
+        data: bytes = plain["$pickle"]
+    except (LookupError, TypeError, ValueError):
+        raise DamagedRecord(f"{name!r} is no place of a value in the record.") from None
+    return data
+
+
 def is_pickle(blob_name: str) -> bool:
     """Whether a blob holds a pickled value, rather than plain data or text."""
-    return blob_name.endswith(".cloudpickle")
+    return blob_name.endswith(_PICKLE)
 
 
 def spill(plain: Plain, size: Callable[[Plain], int], put: Callable[[Plain, bool], str]) -> Plain:

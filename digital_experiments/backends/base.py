@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, RootError
-from digital_experiments.files import make_folder
-from digital_experiments.observation import Observation
-from digital_experiments.store.layout import storage_folder
+from digital_experiments.files import folder_state, make_folder
+from digital_experiments.observation import Notes, Observation
+from digital_experiments.store.layout import NOTES, storage_folder
+from digital_experiments.store.notes import read_notes
+from digital_experiments.values import Plain
+
+if TYPE_CHECKING:
+    from digital_experiments.store.index import Index, Scanned
 
 _NAMED = 10
 
@@ -50,6 +56,7 @@ class Backend(ABC):
     """
 
     takes_proxies: ClassVar[bool] = False
+    _index: Index | None = None
 
     def __init__(self, root: Path) -> None:
         make_folder(root)
@@ -80,6 +87,54 @@ class Backend(ABC):
         if damaged:
             warn_of_damage(str(self.root), damaged)
         return found
+
+    @property
+    def index(self) -> Index:
+        """The table of all records, by which lists are made."""
+        if self._index is None:
+            from digital_experiments.store.index import Index
+
+            self._index = Index(self)
+        return self._index
+
+    @property
+    def key(self) -> str | None:
+        """What tells the files of this store from others; None if they are not to be indexed."""
+        return None
+
+    def state(self) -> list[int] | None:
+        """What changes whenever a record comes or goes; None if nothing tells."""
+        return None
+
+    def names(self) -> list[str]:
+        """What :meth:`scan` takes: here, ids."""
+        return sorted(self.all_ids())
+
+    def scan(self, names: list[str]) -> Iterator[Scanned]:
+        """Name, id and record of each; a problem if it is damaged, None if it is gone."""
+        for name in names:
+            try:
+                found = self.load(name)
+                parts = {part: found.plain(part) for part in ("config", "result", "metadata")}
+                yield name, name, parts
+            except DamagedRecord as problem:
+                yield name, name, problem
+            except KeyError:  # deleted since it was listed
+                yield name, name, None
+
+    def listed(
+        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+    ) -> Observation:
+        """The observation of a record in the index."""
+        return self.load(id)
+
+    def notes_state(self) -> list[int] | None:
+        """What changes whenever a note comes or goes."""
+        return folder_state(f"{self.root}/{NOTES}")
+
+    def all_notes(self) -> Mapping[str, Notes]:
+        """What was noted on observations."""
+        return read_notes(str(self.root))
 
     def artefacts(self, id: str) -> list[Path]:
         """What a run left in its folder, files and folders, sorted by name."""

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from digital_experiments.backends.base import Backend
 from digital_experiments.errors import DamagedRecord, ObservationNotFound
-from digital_experiments.files import read_bytes, write_atomic
-from digital_experiments.ids import check_id
-from digital_experiments.observation import FORMAT, Observation, check_record
+from digital_experiments.files import folder_state, read_bytes, read_many, write_atomic
+from digital_experiments.ids import check_id, looks_like_id
+from digital_experiments.observation import FORMAT, Notes, Observation, check_record
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.layout import STORAGE
+from digital_experiments.store.notes import read_notes
 from digital_experiments.store.records import PARSERS, Parser, parse_record
 from digital_experiments.store.seal import seal
-from digital_experiments.values import BLOB_SIZE, Plain, encode, spill
+from digital_experiments.values import BLOB_SIZE, NoBlobs, Plain, encode, pickle_at, spill
+
+if TYPE_CHECKING:
+    from digital_experiments.store.index import Scanned
 
 _LONG_TEXT = 200
 
@@ -79,9 +84,10 @@ class FileBackend(Backend):
     def _own(self, observation: Observation, part: str) -> Plain:
         """A part as plain data whose blobs, if it has any, are this store's."""
         theirs = observation.blobs
-        if isinstance(theirs, Blobs) and theirs.root != self._folder:
-            return encode(getattr(observation, part))
-        return observation.plain(part)
+        ours = isinstance(theirs, Blobs) and theirs.root == self._folder
+        if ours or isinstance(theirs, NoBlobs):
+            return observation.plain(part)
+        return encode(getattr(observation, part))
 
     def _spilled(self, plain: Plain) -> Plain:
         return spill(plain, lambda part: len(self.dump(part)), self._put)
@@ -146,13 +152,79 @@ class FileBackend(Backend):
         """
         suffix, data = self._read(check_id(id))
         record, values = parse_record(data, suffix, self._parser(suffix))
-        check_record(record)
-        if record["id"] != id:
-            raise DamagedRecord(
-                f"the file is named {id!r}, but holds observation {record['id']!r}."
-            )
-        blobs = values or self._blobs
-        return Observation.from_record(record, blobs, f"{self._folder}/{STORAGE}/{id}")
+        check_record(record, id)
+        place = f"{self._folder}/{STORAGE}/{id}"
+        notes = partial(self._notes, id)
+        return Observation.of_store(id, lambda: record, values or self._blobs, place, notes)
+
+    def _notes(self, id: str) -> Notes:
+        return read_notes(self._folder, id).get(id, Notes())
+
+    def listed(
+        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+    ) -> Observation:
+        """The observation of a record in the index; its pickles are read from its file."""
+        blobs = self._blobs if simple else _KeptValues(type(self), self.root, id)
+        return Observation.of_store(id, record, blobs, f"{self._folder}/{STORAGE}/{id}", notes)
+
+    def read_kept(self, id: str, name: str) -> Plain | bytes:
+        """A blob, or a value in the file of a record by its place there.
+
+        Raises
+        ------
+        DamagedRecord
+            If it is missing or damaged.
+        """
+        if not name.startswith("["):
+            return self._blobs.read(name)
+        try:
+            suffix, data = self._read(id)
+        except ObservationNotFound as problem:
+            raise DamagedRecord("its record is gone.") from problem
+        record, values = parse_record(data, suffix, self._parser(suffix))
+        return values.read(name) if values else pickle_at(record, name)
+
+    @property
+    def key(self) -> str:
+        """The store's folder, and what is taken for a record there."""
+        return " ".join((os.path.realpath(self._folder), *self._suffixes[: -len(PARSERS)]))
+
+    def state(self) -> list[int] | None:
+        """The time stamps of the folder."""
+        return folder_state(self._folder)
+
+    def names(self) -> list[str]:
+        """All names in the folder, in the order in which the system gives them."""
+        try:
+            return os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+
+    def scan(self, names: list[str]) -> Iterator[Scanned]:
+        """Name, id and record of each file; a problem if it is damaged, None if it is no record."""
+        split = {name: self._split(name) for name in names}
+        records = [name for name in names if split[name]]
+        for name, data in zip(records, read_many(self._folder, records), strict=True):
+            id, suffix = split[name] or ("", "")
+            try:
+                yield name, id, self._record(id, suffix, data)
+            except DamagedRecord as problem:
+                is_ours = suffix == self.suffix or looks_like_id(id)
+                yield name, id, problem if is_ours else None
+
+    def _split(self, name: str) -> tuple[str, str] | None:
+        id, dot, ending = name.rpartition(".")
+        known = id and name[0] != "." and dot + ending in self._suffixes
+        return (id, dot + ending) if known else None
+
+    def _record(self, id: str, suffix: str, data: bytes | OSError | None) -> Plain:
+        if data is None:
+            return None
+        if isinstance(data, OSError):
+            raise DamagedRecord(f"it can't be read: {data}")
+        record, _ = parse_record(data, suffix, self._parser(suffix))
+        check_record(record, id)
+        return record
 
     def _read(self, id: str) -> tuple[str, bytes]:
         """The bytes of a record in this format, or else in another."""
@@ -179,6 +251,18 @@ class FileBackend(Backend):
             return []
         split = (name.rpartition(".") for name in names if name[0] != ".")
         return sorted({id for id, _, ending in split if id and f".{ending}" in self._suffixes})
+
+
+class _KeptValues:
+    """Hands out the blobs and the pickled values of one record."""
+
+    def __init__(self, kind: type[FileBackend], root: Path, id: str) -> None:
+        self.kind = kind
+        self.root = root
+        self.id = id
+
+    def read(self, name: str) -> Plain | bytes:
+        return self.kind(self.root).read_kept(self.id, name)
 
 
 class PickleBackend(FileBackend):

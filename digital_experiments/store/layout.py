@@ -7,6 +7,9 @@ from digital_experiments.ids import check_id
 STORAGE = "storage"
 BLOBS = "blobs"
 CACHE = "cache"
+NOTES = "notes"
+TRASH = "trash"
+DAMAGED = "damaged"
 
 
 def storage_folder(root: str, id: str) -> str:

@@ -14,10 +14,13 @@ import digital_experiments
 PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
     {"errors", "ids", "files"},
-    {"views", "values", "digest", "source", "fingerprint", "config", "observation", "observations"},
+    {
+        *("views", "values", "digest", "source", "fingerprint", "config"),
+        *("columns", "where", "selection", "observation", "observations"),
+    },
     {"store", "backends"},
     {"run", "callbacks", "generators", "caching"},
-    {"experiment", "options"},
+    {"experiment", "options", "stored"},
     {"controllers"},
     {"study"},
     {"reports", "registry", "reproduce"},
@@ -40,17 +43,23 @@ DRAWN = {
     ("observations", "config"),
     ("observations", "values"),
     ("observations", "views"),
+    ("observations", "columns"),
+    ("columns", "values"),
+    ("columns", "views"),
+    ("selection", "values"),
+    ("selection", "where"),
     ("backends", "store"),
     ("callbacks", "run"),
     ("generators", "run"),
     ("caching", "run"),
     ("experiment", "options"),
+    ("experiment", "stored"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]
 PUBLIC = {
     *("Backend", "Callback", "DigitalExperimentsError", "DigitalExperimentsWarning"),
-    *("Experiment", "Observation", "Observations", "Run"),
+    *("Experiment", "Observation", "Observations", "Run", "StoredExperiment", "open_experiment"),
     *("current_dir", "current_id", "current_run", "experiment", "register_backend", "time_block"),
 }
 

@@ -273,7 +273,7 @@ def test_two_functions_under_one_name_are_told() -> None:
     [
         ({"name": "a/b"}, "can't be the name"),
         ({"nmae": "x"}, "Did you mean 'name'"),
-        ({"tags": "mnist"}, "must be a list of texts"),
+        ({"tags": [1]}, "must be texts"),
         ({"callbacks": [Callback]}, r"instances of Callback.*add \(\)"),
         ({"root": "s3://bucket/x"}, "folders only"),
         ({"root": 3}, "must be a path"),

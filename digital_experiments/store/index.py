@@ -1,0 +1,514 @@
+"""All records of a store in a database, so that a hundred thousand are at hand at once.
+
+Files are the truth, this is a cache: it is brought up to date from the listing of the folder at
+each read, and made anew whenever it is missing, damaged or of another release. Where it can't be
+kept on disk it is made in memory. Nothing is written to it when a run is recorded.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from digital_experiments.columns import Block, Flat, Path, column_name, flatten, paths_of
+from digital_experiments.errors import DamagedRecord
+from digital_experiments.observation import Notes, Observation
+from digital_experiments.store import database
+from digital_experiments.store.codecs import load_pickle
+from digital_experiments.store.progress import progress
+from digital_experiments.values import Plain, without_pickles
+
+T = TypeVar("T")
+Scanned = tuple[str, str, "dict[str, Plain] | DamagedRecord | None"]
+
+SLOTS = 1500  # columns of a table; SQLite takes 2000
+TRUE, FALSE, NAN = b"t", b"f", b"n"
+_CONSTANTS = {TRUE: True, FALSE: False, NAN: float("nan")}
+_BATCH = 5000
+_SETTLED = 2.0  # seconds after which a folder's time stamp tells of every change
+_FEW = 200
+_LARGEST = 2**63
+
+
+class Source(Protocol):
+    """What an index asks of a backend."""
+
+    @property
+    def key(self) -> str | None:
+        """What tells its store from others; None if its index is not to be kept."""
+
+    def state(self) -> list[int] | None:
+        """What changes whenever a record comes or goes; None if nothing tells."""
+
+    def names(self) -> list[str]:
+        """The names of its files, others than records too."""
+
+    def scan(self, names: list[str]) -> Iterator[Scanned]:
+        """Name, id and record of each of them; a problem if it is damaged, None if it is none."""
+
+    def listed(
+        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+    ) -> Observation:
+        """The observation of a record; unless ``simple``, its values are to be read again."""
+
+    def notes_state(self) -> list[int] | None:
+        """What changes whenever a note comes or goes."""
+
+    def all_notes(self) -> Mapping[str, Notes]:
+        """What was noted on observations."""
+
+
+class Kind:
+    """What many rows have in common: their columns, and metadata that are the same."""
+
+    def __init__(self, number: int, blocks: tuple[Block, ...], shared: Any, simple: bool) -> None:
+        self.number = number
+        self.blocks = blocks
+        self.shared: dict[str, Plain] = shared
+        self.simple = simple
+        self.paths: list[Path] = paths_of(blocks)
+        self.names = [column_name(path) for path in self.paths]
+        self.count = 0
+        self.kept: list[bool] = []
+        self.columns: dict[str, int] = {}
+
+    def lay_out(self, slots: Mapping[str, int]) -> None:
+        """Tell which values have a column of the table; of those of one name, the last has."""
+        last = {name: n for n, name in enumerate(self.names)}
+        self.kept = [last[name] == n and name in slots for n, name in enumerate(self.names)]
+        kept = (name for name, keep in zip(self.names, self.kept, strict=True) if keep)
+        self.columns = {name: slots[name] for name in kept}
+
+    @property
+    def status(self) -> str:
+        """How its runs ended."""
+        return str(self.shared.get("status", "completed"))
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that its runs belong to, where they say so."""
+        name = self.shared.get("experiment")
+        return None if name is None else str(name)
+
+
+class Changes(NamedTuple):
+    """How a listing differs from the one before."""
+
+    added: set[str]
+    gone: set[str]
+
+
+class Index:
+    """The records of one store, as tables.
+
+    Parameters
+    ----------
+    source : Source
+        The backend that has them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._database: sqlite3.Connection | None = None
+        self._path: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.kinds: dict[int, Kind] = {}
+        self.slots: dict[str, int] = {}
+        self.notes: Mapping[str, Notes] = {}
+        self.damaged: dict[str, str] = {}
+        self._kind_of: dict[Any, Kind] = {}
+        self._version = -1
+        self._meta: dict[str, Any] = {}
+
+    def read(self, work: Callable[[sqlite3.Connection], T], fresh: bool = True) -> T:
+        """What ``work`` finds in the database, brought up to date before if it is to be fresh."""
+        if self._process != os.getpid():  # a fork must not touch its parent's connection
+            self.__init__(self.source)  # type: ignore[misc]
+        with self._lock:
+            for place in self._places():
+                try:
+                    if self._database is None:
+                        self._open(place)
+                    if fresh:
+                        self._update()
+                    assert self._database is not None
+                    return work(self._database)
+                except sqlite3.Error as problem:
+                    self._close(database.is_damage(problem))
+                    last = problem
+            raise last
+
+    def _places(self) -> list[str]:
+        """Where to have the database: on disk, anew on disk, or else in memory."""
+        folder = self.source.key and database.index_folder(self.source.key)
+        return [*([folder, folder] if folder else []), "", ":memory:"]
+
+    def _open(self, place: str) -> None:
+        self._forget()
+        path = database.newest(place) if place and place != ":memory:" else None
+        if path is not None:
+            self._database, self._path = database.open_file(path), path
+            if self._database is not None:
+                return
+            database.discard(path)
+        if place in ("", ":memory:"):
+            self._database, self._path = database.connect(place), None
+            database.create(self._database)
+            return
+        self._build(place)
+
+    def _build(self, folder: str) -> None:
+        try:
+            made, path = database.begin_file(folder)
+        except OSError as problem:
+            raise sqlite3.OperationalError(str(problem)) from problem
+        try:
+            self._database = made
+            self._update()
+            self._database = database.finish_file(made, path)
+            self._path = database.newest(folder)
+        except BaseException as problem:
+            self._close(damaged=False)
+            database.discard(path)
+            if isinstance(problem, OSError):
+                raise sqlite3.OperationalError(str(problem)) from problem
+            raise
+
+    def _close(self, damaged: bool) -> None:
+        if self._database is not None:
+            self._database.close()
+        if damaged and self._path is not None:
+            database.discard(self._path)
+        self._database = self._path = None
+
+    # -- bringing it up to date -------------------------------------------------------------
+
+    def _update(self) -> None:
+        self._reload()
+        state = self.source.state()
+        if state is None or self.damaged or state != self._meta.get("state"):
+            self._update_records(state)
+        notes = self.source.notes_state()
+        if notes != self._meta.get("notes"):
+            self._update_notes(notes)
+
+    def _reload(self) -> None:
+        """Read what this process has in mind again, if another one has changed it."""
+        assert self._database is not None
+        version = self._database.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return
+        self._version = version
+        run = self._database.execute
+        self.slots = {name: slot for slot, name in run("SELECT slot, name FROM columns")}
+        for number, count, detail in run("SELECT kind, count, detail FROM kinds"):
+            if number not in self.kinds:
+                self._add_kind(Kind(number, *load_pickle(detail)))
+            self.kinds[number].count = count
+        rows = run("SELECT key, value FROM meta WHERE key != 'listing'")
+        self._meta = {key: load_pickle(value) for key, value in rows}
+        self.damaged = dict(run("SELECT name, problem FROM damaged"))
+        tags: dict[str, dict[str, bool]] = {}
+        for id, tag, given in run("SELECT id, tag, given FROM tags"):
+            tags.setdefault(id, {})[tag] = bool(given)
+        texts = dict(run("SELECT id, note FROM notes"))
+        self.notes = {id: Notes(tags.get(id, {}), texts.get(id)) for id in {*tags, *texts}}
+
+    def _add_kind(self, kind: Kind) -> None:
+        kind.lay_out(self.slots)
+        self.kinds[kind.number] = kind
+        self._kind_of[_kind_key(kind.blocks, kind.shared, kind.simple)] = kind
+
+    def _update_records(self, state: list[int] | None) -> None:
+        listed_at = time.time()
+        names = self.source.names()
+        listing = "\n".join(names)
+        known = self._listing()
+        changes = difference(known, listing)
+        settled = state is not None and listed_at - max(state[-2:]) / 1e9 > _SETTLED
+        if not (changes.added or changes.gone or self.damaged):
+            self._keep_state(state if settled else None)
+            return
+        with self._transaction():
+            self._reload()
+            if changes.gone:
+                self._remove(changes.gone, names)
+            wanted = [name for name in changes.added if name not in self.damaged]
+            self._add(self._unknown(wanted) + list(self.damaged))
+            if changes.gone or len(changes.added) > _FEW or len(names) < _BATCH:
+                self._put("listing", os.fsencode(listing), packed=False)
+            self._keep_state(state if settled else None)
+
+    def _listing(self) -> str:
+        assert self._database is not None
+        found = self._database.execute("SELECT value FROM meta WHERE key = 'listing'").fetchone()
+        return os.fsdecode(found[0]) if found else ""
+
+    def _unknown(self, names: list[str]) -> list[str]:
+        """Those of a few names whose records are not in the table yet."""
+        assert self._database is not None
+        if len(names) > _FEW or not names:
+            return sorted(names)
+        ids = {name: name.rpartition(".")[0] for name in names}
+        marks = ",".join("?" * len(ids))
+        query = f"SELECT id FROM rows WHERE id IN ({marks})"
+        known = {id for (id,) in self._database.execute(query, list(ids.values()))}
+        return sorted(name for name, id in ids.items() if id not in known)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        assert self._database is not None
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            with paused_collection():
+                yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._version = -1  # what this process has in mind was not kept
+            self.kinds, self._kind_of = {}, {}
+            if self._database is not None and self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _put(self, key: str, value: Any, packed: bool = True) -> None:
+        assert self._database is not None
+        data = pickle.dumps(value) if packed else value
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, data))
+        if packed:
+            self._meta[key] = value
+
+    def _keep_state(self, state: list[int] | None) -> None:
+        if state != self._meta.get("state"):
+            self._put("state", state)
+
+    def _remove(self, gone: set[str], names: list[str]) -> None:
+        assert self._database is not None
+        run = self._database.execute
+        for name in gone:
+            id = name.rpartition(".")[0]
+            run("DELETE FROM damaged WHERE name = ?", (name,))
+            found = run("DELETE FROM rows WHERE id = ? RETURNING kind", (id,)).fetchall()
+            run("DELETE FROM rests WHERE id = ?", (id,))
+            for (number,) in found:
+                self._count(self.kinds[number], -1)
+            self.damaged.pop(name, None)
+        ids = {name.rpartition(".")[0] for name in gone}
+        self._add([name for name in names if name.rpartition(".")[0] in ids])
+
+    def _add(self, names: list[str]) -> None:
+        """Put the records of files into the tables."""
+        if not names:
+            return
+        rows: dict[int, list[tuple[Any, ...]]] = {}
+        with progress(len(names), f"Indexing {self.source.key or 'observations'}") as advance:
+            for number, (name, id, record) in enumerate(self.source.scan(names), 1):
+                self._take(name, id, record, rows)
+                if number % _BATCH == 0:
+                    self._insert(rows)
+                    advance(_BATCH)
+        self._insert(rows)
+
+    def _take(
+        self, name: str, id: str, record: Any, rows: dict[int, list[tuple[Any, ...]]]
+    ) -> None:
+        assert self._database is not None
+        if isinstance(record, DamagedRecord):
+            self.damaged[name] = str(record)
+            query = "INSERT OR REPLACE INTO damaged VALUES (?, ?)"
+            self._database.execute(query, (name, str(record)))
+            return
+        if name in self.damaged:
+            del self.damaged[name]
+            self._database.execute("DELETE FROM damaged WHERE name = ?", (name,))
+        if record is None:
+            return
+        flat = flatten(record)
+        kind = self._kind(flat)
+        values = list(map(cell, flat.values))
+        if not kind.simple:
+            values = [v for v, keep in zip(values, kind.kept, strict=True) if keep]
+            data = pickle.dumps(without_pickles(record), 5)
+            self._database.execute("INSERT OR REPLACE INTO rests VALUES (?, ?)", (id, data))
+        rows.setdefault(kind.number, []).append((id, start_of(record), *values))
+
+    def _kind(self, flat: Flat) -> Kind:
+        key = _kind_key(flat.blocks, flat.shared, flat.simple)
+        return self._kind_of.get(key) or self._new_kind(key, flat)
+
+    def _new_kind(self, key: Any, flat: Flat) -> Kind:
+        """A kind that was not seen before, with columns for what it holds."""
+        assert self._database is not None
+        paths = paths_of(flat.blocks)
+        names = [column_name(path) for path in paths]
+        plain = all(type(key) is str for path in paths for key in path)
+        fits = len(set(names)) == len(names)
+        for name in names:
+            if name not in self.slots and len(self.slots) < SLOTS:
+                slot = len(self.slots)
+                self._database.execute(f"ALTER TABLE rows ADD COLUMN c{slot}")
+                self._database.execute("INSERT INTO columns VALUES (?, ?)", (slot, name))
+                self.slots[name] = slot
+        simple = flat.simple and plain and fits and all(name in self.slots for name in names)
+        known = self._kind_of.get(_kind_key(flat.blocks, flat.shared, simple))
+        if known is None:
+            number = 1 + max(self.kinds, default=0)
+            known = Kind(number, flat.blocks, flat.shared, simple)
+            detail = pickle.dumps((flat.blocks, flat.shared, simple))
+            self._database.execute("INSERT INTO kinds VALUES (?, 0, ?)", (number, detail))
+            self._add_kind(known)
+        self._kind_of[key] = known
+        return known
+
+    def _insert(self, rows: dict[int, list[tuple[Any, ...]]]) -> None:
+        assert self._database is not None
+        for number, some in rows.items():
+            kind = self.kinds[number]
+            slots = [f"c{slot}" for slot in kind.columns.values()]
+            places = ", ".join(["id", "start", "kind", *slots])
+            marks = ", ".join(["?", "?", str(number), *("?" * len(slots))])
+            query = f"INSERT OR IGNORE INTO rows ({places}) VALUES ({marks})"
+            self._count(kind, self._database.executemany(query, some).rowcount)
+        rows.clear()
+
+    def _count(self, kind: Kind, change: int) -> None:
+        assert self._database is not None
+        kind.count += change
+        query = "UPDATE kinds SET count = ? WHERE kind = ?"
+        self._database.execute(query, (kind.count, kind.number))
+
+    def _update_notes(self, state: list[int] | None) -> None:
+        assert self._database is not None
+        notes = self.source.all_notes()
+        with self._transaction():
+            run = self._database.execute
+            run("DELETE FROM tags")
+            run("DELETE FROM notes")
+            for id, added in notes.items():
+                for tag, given in added.tags.items():
+                    run("INSERT INTO tags VALUES (?, ?, ?)", (id, tag, given))
+                if added.text is not None:
+                    run("INSERT INTO notes VALUES (?, ?)", (id, added.text))
+            self._put("notes", state)
+        self.notes = notes
+
+
+def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Any:
+    """What tells kinds apart, quick to make and to compare."""
+    facts = []
+    for key, item in shared.items():
+        if type(item) is dict and len(item) == 1:
+            item = tuple(item.items())
+        facts.append((key, item if type(item) in (str, tuple) else pickle.dumps(item)))
+    made = (blocks, tuple(facts), simple)
+    try:
+        hash(made)
+    except TypeError:
+        return pickle.dumps((blocks, shared, simple))
+    return made
+
+
+def cell(value: Any) -> Any:
+    """A plain value as it stands in the table: SQLite has no booleans, no NaN, no containers."""
+    kind = type(value)
+    if kind is float:
+        return value if value == value else NAN
+    if kind is str:
+        return value if value.isascii() or _is_unicode(value) else _packed(value)
+    if kind is int:
+        return value if -_LARGEST <= value < _LARGEST else _packed(value)
+    if kind is bool:
+        return TRUE if value else FALSE
+    return None if value is None else _packed(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _packed(value: Any) -> bytes:
+    return b"p" + pickle.dumps(without_pickles(value), 5)
+
+
+def uncell(value: Any) -> Any:
+    """The plain value that stands in a cell."""
+    if type(value) is not bytes:
+        return value
+    return _CONSTANTS[value] if value in _CONSTANTS else load_pickle(value[1:])
+
+
+def start_of(record: dict[str, Plain]) -> str | None:
+    """When a run began, as ISO 8601 in UTC."""
+    timing = record["metadata"].get("timing")
+    total = timing.get("total", timing) if isinstance(timing, dict) else None
+    start = total.get("start") if isinstance(total, dict) else None
+    if not isinstance(start, str) or start.endswith("+00:00"):
+        return start if isinstance(start, str) else None
+    from digital_experiments.selection import moment
+
+    try:
+        return moment(start, "start")  # digital-experiments 2.x kept the local time
+    except ValueError:
+        return None
+
+
+def difference(known: str, listing: str) -> Changes:
+    """The lines that one text has and the other has not, in little time if they are few."""
+    if known == listing:
+        return Changes(set(), set())
+    start = _common(lambda n: known[:n] == listing[:n], min(len(known), len(listing)))
+    start = known.rfind("\n", 0, start) + 1
+    rest = min(len(known), len(listing)) - start
+    end = _common(lambda n: n == 0 or known[-n:] == listing[-n:], rest)
+    tail = known[len(known) - end :]
+    end = len(tail) - tail.find("\n") - 1 if "\n" in tail else 0
+    before = set(known[start : len(known) - end].split("\n"))
+    after = set(listing[start : len(listing) - end].split("\n"))
+    return Changes(after - before - {""}, before - after - {""})
+
+
+def _common(agree: Callable[[int], bool], most: int) -> int:
+    """The largest number up to which two texts agree."""
+    least = 0
+    while least < most:
+        middle = (least + most + 1) // 2
+        if agree(middle):
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+@contextmanager
+def paused_collection() -> Iterator[None]:
+    """No search for cyclic garbage meanwhile: among many new objects it takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many items."""
+    from itertools import islice
+
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
