@@ -71,22 +71,28 @@ def _host() -> str:
 
 
 def in_flight(folder: str) -> list[str]:
-    """The temporary files in a folder whose writers may still be at it.
+    """The temporary files in a folder whose writers may still be at it."""
+    return [name for name, lives in _temporary(folder) if lives]
 
-    A file whose process has ended on this host, or that another host began more than ten
-    minutes ago, was left behind by a kill.
+
+def abandoned(folder: str) -> list[str]:
+    """The temporary files in a folder whose writers were killed.
+
+    Those are the files of processes that have ended on this host, and those that another host
+    began more than ten minutes ago.
     """
-    with suppress(FileNotFoundError):
-        return [
-            name for name in os.listdir(folder) if _TEMPORARY.search(name) and _lives(folder, name)
-        ]
-    return []
+    return [name for name, lives in _temporary(folder) if not lives]
 
 
-def _lives(folder: str, name: str) -> bool:
-    found = _TEMPORARY.search(name)
-    assert found is not None
-    host, pid = found["host"], int(found["pid"])
+def _temporary(folder: str) -> Iterator[tuple[str, bool]]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(folder):
+            found = _TEMPORARY.search(name)
+            if found is not None:
+                yield name, _lives(folder, name, found["host"], int(found["pid"]))
+
+
+def _lives(folder: str, name: str, host: str, pid: int) -> bool:
     if host == _host():
         import psutil
 

@@ -47,7 +47,7 @@ class Notes(NamedTuple):
 FORMAT = 4
 """The version of the records written; those of digital-experiments 2.x carry none."""
 
-READ_SINCE = 3
+_READ = (3, FORMAT)
 
 _PARTS = ("config", "result", "metadata")
 _NO_BLOBS = NoBlobs()
@@ -355,12 +355,8 @@ def check_record(record: Plain, id: str) -> None:
             f"it has format {version}, and this release reads up to {FORMAT}: "
             "upgrade digital-experiments to open it."
         )
-    whole = (
-        version in range(READ_SINCE, FORMAT + 1)
-        and isinstance(record.get("id"), str)
-        and "result" in record
-    )
-    if not (whole and all(isinstance(record.get(p), dict) for p in ("config", "metadata"))):
+    dicts = isinstance(record.get("config"), dict) and isinstance(record.get("metadata"), dict)
+    if not (dicts and version in _READ and "result" in record and "id" in record):
         raise DamagedRecord("it is a record, but not a whole one.")
     if record["id"] != id:
         raise DamagedRecord(f"the file is named {id!r}, but holds observation {record['id']!r}.")

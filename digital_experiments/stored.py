@@ -25,7 +25,7 @@ from digital_experiments.selection import Moment, Selection, Status, checked_tag
 from digital_experiments.store.layout import BLOBS, STORAGE
 from digital_experiments.store.notes import add_note
 from digital_experiments.store.records import split_name
-from digital_experiments.values import Plain
+from digital_experiments.storekeeping import Storekeeping
 
 if TYPE_CHECKING:
     import pandas
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_REGISTRY = "experiments"
 
 
-class StoredExperiment:
+class StoredExperiment(Storekeeping):
     """The observations of an experiment, or of a whole store. Made by :func:`open_experiment`.
 
     Attributes
@@ -268,7 +268,7 @@ class StoredExperiment:
     def _query(self, chosen: Selection) -> Query:
         from digital_experiments.store.query import Query
 
-        return Query(self.backend.index, chosen, _BlobsOf(self.backend))
+        return Query(self.backend.index, chosen)
 
     def _found(self, chosen: Selection) -> Observations:
         query = self._query(chosen)
@@ -408,18 +408,6 @@ class StoredExperiment:
 
 
 SELECTING = {"where", "since", "until", "tags", "limit", "newest_first"}
-
-
-class _BlobsOf:
-    """Reads the environments and the code that an index names."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def read(self, name: str) -> Plain | bytes:
-        from digital_experiments.store.blobs import Blobs
-
-        return Blobs(str(self._backend.root)).read(name)
 
 
 def _like(id: str) -> Callable[[Any], list[str]]:

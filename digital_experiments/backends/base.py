@@ -136,6 +136,10 @@ class Backend(ABC):
         """What was noted on observations."""
         return read_notes(str(self.root))
 
+    def is_deleted(self, name: str) -> bool:
+        """Whether a record that is gone was deleted on purpose."""
+        return True
+
     def artefacts(self, id: str) -> list[Path]:
         """What a run left in its folder, files and folders, sorted by name."""
         folder = Path(storage_folder(str(self.root), id))

@@ -17,7 +17,7 @@ from digital_experiments.ids import check_id, looks_like_id
 from digital_experiments.observation import FORMAT, Notes, Observation, check_record
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
-from digital_experiments.store.layout import STORAGE
+from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
 from digital_experiments.store.records import PARSERS, Parser, parse_record
 from digital_experiments.store.seal import seal
@@ -211,6 +211,11 @@ class FileBackend(Backend):
             except DamagedRecord as problem:
                 is_ours = suffix == self.suffix or looks_like_id(id)
                 yield name, id, problem if is_ours else None
+
+    def is_deleted(self, name: str) -> bool:
+        """Whether a record that is gone lies in the trash or among the damaged."""
+        folders = (TRASH, DAMAGED)
+        return any(os.path.exists(f"{self._folder}/{place}/{name}") for place in folders)
 
     def _split(self, name: str) -> tuple[str, str] | None:
         id, dot, ending = name.rpartition(".")

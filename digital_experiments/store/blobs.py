@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.files import read_bytes, write_atomic
 from digital_experiments.store import codecs
-from digital_experiments.store.layout import BLOBS, blob_folder
+from digital_experiments.store.layout import ASIDE, BLOBS, blob_folder
 from digital_experiments.values import Plain, is_pickle
 
 _NAME = re.compile(r"[0-9a-f]{64}\.(txt|json|pkl|cloudpickle)")
@@ -79,16 +80,38 @@ class Blobs:
         DamagedRecord
             If it is missing, or its content is not what its name says.
         """
+        data = self.bytes_of(name)
+        return data if is_pickle(name) else _content(data, name.partition(".")[2])
+
+    def bytes_of(self, name: str) -> bytes:
+        """The bytes of a blob, which are those that its name says.
+
+        Raises
+        ------
+        DamagedRecord
+            If it is missing, or damaged.
+        """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise DamagedRecord(f"{name!r} is not the name of a blob.")
         path = f"{blob_folder(self.root, name)}/{name}"
         try:
             data = read_bytes(path)
         except FileNotFoundError:
-            raise DamagedRecord(f"blob {path} is missing.") from None
+            data = self._moved_aside(name)
+        except OSError as problem:
+            raise DamagedRecord(f"blob {path} can't be read: {problem}") from problem
         if sha256(data) != name.partition(".")[0]:
             raise DamagedRecord(f"blob {path} is damaged: its content is not what its name says.")
-        return data if is_pickle(name) else _content(data, name.partition(".")[2])
+        return data
+
+    def _moved_aside(self, name: str) -> bytes:
+        """The bytes of a blob that a collection of what is not needed has not decided on yet."""
+        with suppress(OSError):
+            for folder in os.listdir(self._folder):
+                if folder.startswith(ASIDE):
+                    with suppress(OSError):
+                        return read_bytes(f"{self._folder}/{folder}/{name}")
+        raise DamagedRecord(f"blob {blob_folder(self.root, name)}/{name} is missing.")
 
 
 @lru_cache(maxsize=64)

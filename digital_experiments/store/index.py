@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from digital_experiments.columns import Block, Flat, Path, column_name, flatten, paths_of
 from digital_experiments.errors import DamagedRecord
+from digital_experiments.ids import utc_text
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store import database
 from digital_experiments.store.codecs import load_pickle
@@ -39,6 +41,8 @@ _LARGEST = 2**63
 
 class Source(Protocol):
     """What an index asks of a backend."""
+
+    root: Any
 
     @property
     def key(self) -> str | None:
@@ -63,6 +67,9 @@ class Source(Protocol):
 
     def all_notes(self) -> Mapping[str, Notes]:
         """What was noted on observations."""
+
+    def is_deleted(self, name: str) -> bool:
+        """Whether a record that is gone was deleted on purpose."""
 
 
 class Kind:
@@ -127,6 +134,7 @@ class Index:
         self.slots: dict[str, int] = {}
         self.notes: Mapping[str, Notes] = {}
         self.damaged: dict[str, str] = {}
+        self.vanished_names: set[str] = set()
         self._kind_of: dict[Any, Kind] = {}
         self._version = -1
         self._meta: dict[str, Any] = {}
@@ -219,6 +227,7 @@ class Index:
         rows = run("SELECT key, value FROM meta WHERE key != 'listing'")
         self._meta = {key: load_pickle(value) for key, value in rows}
         self.damaged = dict(run("SELECT name, problem FROM damaged"))
+        self.vanished_names = {name for (name,) in run("SELECT name FROM vanished")}
         tags: dict[str, dict[str, bool]] = {}
         for id, tag, given in run("SELECT id, tag, given FROM tags"):
             tags.setdefault(id, {})[tag] = bool(given)
@@ -249,6 +258,25 @@ class Index:
             if changes.gone or len(changes.added) > _FEW or len(names) < _BATCH:
                 self._put("listing", os.fsencode(listing), packed=False)
             self._keep_state(state if settled else None)
+
+    def vanished(self) -> dict[str, str]:
+        """Records that were seen and are gone without having been deleted, and until when."""
+        query = "SELECT name, seen FROM vanished"
+        return self.read(lambda database: dict(database.execute(query).fetchall()))
+
+    def forget(self, ids: Iterable[str] | None = None) -> None:
+        """Take note that observations were removed on purpose; by default all that are gone."""
+
+        def remove(database: sqlite3.Connection) -> None:
+            with self._transaction():
+                if ids is None:
+                    database.execute("DELETE FROM vanished")
+                for id in ids or ():
+                    found = database.execute("DELETE FROM rows WHERE id = ? RETURNING kind", (id,))
+                    for (number,) in found.fetchall():
+                        self._count(self.kinds[number], -1)
+
+        self.read(remove)
 
     def _listing(self) -> str:
         assert self._database is not None
@@ -295,14 +323,22 @@ class Index:
     def _remove(self, gone: set[str], names: list[str]) -> None:
         assert self._database is not None
         run = self._database.execute
+        whole = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
+        vanished = []
         for name in gone:
             id = name.rpartition(".")[0]
             run("DELETE FROM damaged WHERE name = ?", (name,))
             found = run("DELETE FROM rows WHERE id = ? RETURNING kind", (id,)).fetchall()
+            if found and not self.source.is_deleted(name):
+                vanished.append((name, utc_text(time.time())))
             run("DELETE FROM rests WHERE id = ?", (id,))
             for (number,) in found:
                 self._count(self.kinds[number], -1)
             self.damaged.pop(name, None)
+        if len(vanished) < whole:  # unless the store was made anew
+            query = "INSERT OR REPLACE INTO vanished VALUES (?, ?)"
+            self._database.executemany(query, vanished)
+            self.vanished_names.update(name for name, _ in vanished)
         ids = {name.rpartition(".")[0] for name in gone}
         self._add([name for name in names if name.rpartition(".")[0] in ids])
 
@@ -335,11 +371,13 @@ class Index:
             return
         flat = flatten(record)
         kind = self._kind(flat)
-        values = list(map(cell, flat.values))
+        values = flat.values
         if not kind.simple:
             values = [v for v, keep in zip(values, kind.kept, strict=True) if keep]
             data = pickle.dumps(without_pickles(record), 5)
             self._database.execute("INSERT OR REPLACE INTO rests VALUES (?, ?)", (id, data))
+        if name in self.vanished_names:
+            self._database.execute("DELETE FROM vanished WHERE name = ?", (name,))
         rows.setdefault(kind.number, []).append((id, start_of(record), *values))
 
     def _kind(self, flat: Flat) -> Kind:
@@ -378,7 +416,8 @@ class Index:
             places = ", ".join(["id", "start", "kind", *slots])
             marks = ", ".join(["?", "?", str(number), *("?" * len(slots))])
             query = f"INSERT OR IGNORE INTO rows ({places}) VALUES ({marks})"
-            self._count(kind, self._database.executemany(query, some).rowcount)
+            cells = zip(*map(_cells, zip(*some, strict=True)), strict=True)
+            self._count(kind, self._database.executemany(query, cells).rowcount)
         rows.clear()
 
     def _count(self, kind: Kind, change: int) -> None:
@@ -405,17 +444,7 @@ class Index:
 
 def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Any:
     """What tells kinds apart, quick to make and to compare."""
-    facts = []
-    for key, item in shared.items():
-        if type(item) is dict and len(item) == 1:
-            item = tuple(item.items())
-        facts.append((key, item if type(item) in (str, tuple) else pickle.dumps(item)))
-    made = (blocks, tuple(facts), simple)
-    try:
-        hash(made)
-    except TypeError:
-        return pickle.dumps((blocks, shared, simple))
-    return made
+    return (blocks, repr(shared), simple)
 
 
 def cell(value: Any) -> Any:
@@ -430,6 +459,18 @@ def cell(value: Any) -> Any:
     if kind is bool:
         return TRUE if value else FALSE
     return None if value is None else _packed(value)
+
+
+def _cells(column: tuple[Any, ...]) -> Iterable[Any]:
+    """Many values of one column as they stand in the table; most are so already."""
+    kinds = set(map(type, column))
+    if kinds == {float} and isfinite(sum(column)):  # NaN would show in the sum
+        return column
+    if kinds == {str} and "".join(column).isascii():
+        return column
+    if kinds == {int} and min(column) >= -_LARGEST and max(column) < _LARGEST:
+        return column
+    return map(cell, column)
 
 
 def _is_unicode(text: str) -> bool:

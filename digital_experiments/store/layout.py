@@ -10,6 +10,8 @@ CACHE = "cache"
 NOTES = "notes"
 TRASH = "trash"
 DAMAGED = "damaged"
+ASIDE = ".collected-"
+"""How folders of blobs begin that a collection has not decided on yet."""
 
 
 def storage_folder(root: str, id: str) -> str:

@@ -12,6 +12,7 @@ from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.selection import Selection
+from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
 from digital_experiments.store.index import Index, Kind, cell, paused_collection, uncell
 from digital_experiments.values import BlobReader, Plain, decode, peek
@@ -49,14 +50,12 @@ class Query:
         The records.
     selection : Selection
         Which of them.
-    blobs : BlobReader
-        Reads the environment and the code of runs, where they are asked for.
     """
 
-    def __init__(self, index: Index, selection: Selection, blobs: BlobReader) -> None:
+    def __init__(self, index: Index, selection: Selection) -> None:
         self.index = index
         self.selection = selection
-        self.blobs = blobs
+        self.blobs: BlobReader = Blobs(str(index.source.root))
         self.hidden: dict[str, int] = {}
         self._facts: dict[int, dict[str, Any]] = {}
 
@@ -245,7 +244,7 @@ class Query:
             where=None, order=self.selection.order, newest_first=self.selection.newest_first
         )
         ids = {o.id for o in found}
-        whole = Query(self.index, inner, self.blobs).table(
+        whole = Query(self.index, inner).table(
             None if asked is None else ["id", *asked], metadata, sep
         )
         keep = [n for n, id in enumerate(whole["id"]) if id in ids]

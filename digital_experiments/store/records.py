@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 from digital_experiments.errors import DamagedRecord
@@ -62,3 +63,13 @@ def split_name(name: str) -> tuple[str, str] | None:
     """
     id, dot, ending = name.rpartition(".")
     return (id, dot + ending) if id and dot + ending in PARSERS and name[0] != "." else None
+
+
+def record_names(folder: str) -> dict[str, tuple[str, str]]:
+    """The files of records in a folder, each with its id and suffix."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    split = ((name, split_name(name)) for name in names)
+    return {name: parts for name, parts in split if parts is not None}

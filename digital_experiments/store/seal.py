@@ -14,6 +14,8 @@ _LINE = b"# crc32 %08x\n"
 _LINE_LENGTH = len(_LINE % 0)
 _ENTRY = b',"crc32":"%08x"}'
 _ENTRY_LENGTH = len(_ENTRY % 0)
+_LINE_START = _LINE.partition(b"%")[0]
+_ENTRY_START = _ENTRY.partition(b"%")[0]
 
 
 def seal(data: bytes) -> bytes:
@@ -35,11 +37,14 @@ def unseal(data: bytes) -> tuple[bytes, bool]:
     DamagedRecord
         If the bytes are not those that were sealed.
     """
-    for length, form, end in ((_LINE_LENGTH, _LINE, b""), (_ENTRY_LENGTH, _ENTRY, b"}")):
-        body, tail = data[:-length], data[-length:]
-        marker = form.partition(b"%")[0]
-        if tail.startswith(marker):
-            if tail != form % crc32(body):
-                raise DamagedRecord("it is not as it was written: its checksum is another.")
-            return body + end, True
-    return data, False
+    if data[-_LINE_LENGTH:].startswith(_LINE_START):
+        body = data[:-_LINE_LENGTH]
+        whole = data.endswith(_LINE % crc32(body))
+    elif data[-_ENTRY_LENGTH:].startswith(_ENTRY_START):
+        body = data[:-_ENTRY_LENGTH] + b"}"
+        whole = data.endswith(_ENTRY % crc32(body[:-1]))
+    else:
+        return data, False
+    if not whole:
+        raise DamagedRecord("it is not as it was written: its checksum is another.")
+    return body, True

@@ -18,9 +18,9 @@ FLOORS = [
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
     },
-    {"store", "backends"},
+    {"store", "backends", "upkeep"},
     {"run", "callbacks", "generators", "caching"},
-    {"experiment", "options", "stored"},
+    {"experiment", "options", "stored", "storekeeping"},
     {"controllers"},
     {"study"},
     {"reports", "registry", "reproduce"},
@@ -54,6 +54,9 @@ DRAWN = {
     ("caching", "run"),
     ("experiment", "options"),
     ("experiment", "stored"),
+    ("stored", "storekeeping"),
+    ("storekeeping", "stored"),
+    ("upkeep", "store"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]

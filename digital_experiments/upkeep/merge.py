@@ -1,0 +1,132 @@
+"""What another store holds and this one does not, copied. Doing it twice changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+
+from digital_experiments.errors import DamagedRecord, InvalidName
+from digital_experiments.files import read_bytes, write_atomic
+from digital_experiments.ids import check_id, new_id
+from digital_experiments.observation import check_record
+from digital_experiments.store.layout import NOTES, STORAGE, blob_folder
+from digital_experiments.store.notes import note_names, read_note
+from digital_experiments.store.progress import progress
+from digital_experiments.store.records import parse_record, record_names
+from digital_experiments.upkeep.references import names_in, problem_with, with_inner
+from digital_experiments.upkeep.trash import trashed
+
+
+@dataclass
+class Merged:
+    """What a merge did.
+
+    Attributes
+    ----------
+    added : list of str
+        Ids of the observations that are new here.
+    known : int
+        How many were here already.
+    deleted : list of str
+        Ids of those that lie in this store's trash, and were left there.
+    conflicts : list of str
+        Ids of those that are another observation here; this store's own was kept.
+    notes : int
+        How many tags and notes are new here.
+    problems : list of str
+        What could not be copied, and why.
+    """
+
+    added: list[str] = field(default_factory=list)
+    known: int = 0
+    deleted: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    notes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def merge(root: str, other: str) -> Merged:
+    """Copy into a store what another one has and it has not."""
+    done = Merged()
+    here = {id: name for name, (id, _) in record_names(root).items()}
+    deleted = set(trashed(root))
+    names = record_names(other)
+    with progress(len(names), f"Merging {other}") as advance:
+        for name in sorted(names):
+            advance(1)
+            _merge_record(root, other, name, names[name], here, deleted, done)
+    for note in note_names(other):
+        _merge_note(root, other, note, done)
+    return done
+
+
+def _merge_record(
+    root: str,
+    other: str,
+    name: str,
+    parts: tuple[str, str],
+    here: dict[str, str],
+    deleted: set[str],
+    done: Merged,
+) -> None:
+    id, suffix = parts
+    if id in deleted:
+        done.deleted.append(id)
+        return
+    try:
+        data = read_bytes(f"{other}/{name}")
+        check_record(parse_record(data, suffix)[0], check_id(id))
+        if id in here:
+            _compare(root, here[id], name, data, id, done)
+            _copy_blobs(root, other, data, done)
+            return
+        write_atomic(root, name, lambda: _with_belongings(root, other, id, data, done))
+        done.added.append(id)
+    except FileNotFoundError:  # deleted there meanwhile
+        return
+    except (DamagedRecord, InvalidName) as problem:
+        done.problems.append(f"{name}: {problem}")
+
+
+def _compare(root: str, mine: str, name: str, data: bytes, id: str, done: Merged) -> None:
+    if mine == name and read_bytes(f"{root}/{mine}") == data:
+        done.known += 1
+    else:
+        done.conflicts.append(id)
+
+
+def _with_belongings(root: str, other: str, id: str, data: bytes, done: Merged) -> bytes:
+    """The bytes of a record, once all that it needs is here."""
+    _copy_blobs(root, other, data, done)
+    source, target = f"{other}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}"
+    if os.path.isdir(source):
+        partial = f"{root}/{STORAGE}/.{new_id()}.tmp"
+        shutil.copytree(source, partial, symlinks=True)
+        if os.path.isdir(target):  # left by a merge that was killed
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    return data
+
+
+def _copy_blobs(root: str, other: str, data: bytes, done: Merged) -> None:
+    for name in with_inner(other, names_in(data)):
+        folder = blob_folder(root, name)
+        if os.path.exists(f"{folder}/{name}"):
+            continue
+        problem = problem_with(other, name)
+        if problem is None:
+            write_atomic(folder, name, read_bytes(f"{blob_folder(other, name)}/{name}"))
+        elif os.path.exists(f"{blob_folder(other, name)}/{name}"):
+            done.problems.append(problem)
+
+
+def _merge_note(root: str, other: str, name: str, done: Merged) -> None:
+    if os.path.exists(f"{root}/{NOTES}/{name}"):
+        return
+    try:
+        read_note(other, name)
+        write_atomic(f"{root}/{NOTES}", name, read_bytes(f"{other}/{NOTES}/{name}"))
+        done.notes += 1
+    except DamagedRecord as problem:
+        done.problems.append(f"{NOTES}/{name}: {problem}")

@@ -1,0 +1,149 @@
+"""Deleting in two steps: into the store's trash, which is laid out as a store, and for good.
+
+The record's own file says where an observation is. It is moved first when an observation is
+deleted, and last when it is restored or purged; so whatever a kill leaves half done, the same
+call again completes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+
+from digital_experiments.errors import ObservationNotFound
+from digital_experiments.files import make_folder
+from digital_experiments.store.layout import NOTES, STORAGE, TRASH
+from digital_experiments.store.notes import note_names
+from digital_experiments.store.records import record_names
+
+
+def delete(root: str, ids: list[str]) -> None:
+    """Move observations, with the files they left, to the trash.
+
+    Raises
+    ------
+    ObservationNotFound
+        If one of them is not there; then none is deleted.
+    """
+    names = _names_of(root, ids, unfinished=_trash(root), where="in the store")
+    for id in ids:
+        for name in names[id]:
+            make_folder(_trash(root))
+            os.replace(f"{root}/{name}", f"{_trash(root)}/{name}")
+        move_folder(f"{root}/{STORAGE}/{id}", f"{_trash(root)}/{STORAGE}/{id}")
+
+
+def restore(root: str, ids: list[str]) -> None:
+    """Move observations back from the trash.
+
+    Raises
+    ------
+    ObservationNotFound
+        If one of them is not in the trash; then none is restored.
+    """
+    names = _names_of(_trash(root), ids, unfinished=root, where="in the trash")
+    for id in ids:
+        move_folder(f"{_trash(root)}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}")
+        for name in names[id]:
+            os.replace(f"{_trash(root)}/{name}", f"{root}/{name}")
+
+
+def purge(root: str, ids: list[str] | None = None) -> list[str]:
+    """Remove observations that are in the trash for good, and return their ids.
+
+    Raises
+    ------
+    ObservationNotFound
+        If one of them is not in the trash; then none is removed.
+    """
+    wanted = trashed(root) if ids is None else ids
+    names = _names_of(_trash(root), wanted, unfinished=None, where="in the trash")
+    for id in wanted:
+        shutil.rmtree(f"{_trash(root)}/{STORAGE}/{id}", ignore_errors=True)
+        for note in note_names(root, id):
+            _unlink(f"{root}/{NOTES}/{note}")
+        for name in names[id]:
+            _unlink(f"{_trash(root)}/{name}")
+    return wanted
+
+
+def trashed(root: str) -> list[str]:
+    """The ids of the observations in the trash, sorted."""
+    return sorted({id for id, _ in record_names(_trash(root)).values()})
+
+
+def finish_moves(root: str) -> list[str]:
+    """Complete what a kill has left half done, and return the ids that it was about.
+
+    An observation's files belong where its record is.
+    """
+    here, there = f"{root}/{STORAGE}", f"{_trash(root)}/{STORAGE}"
+    done = []
+    for id in half_moved(root):
+        to_trash = os.path.isdir(f"{here}/{id}")
+        source, target = (here, there) if to_trash else (there, here)
+        move_folder(f"{source}/{id}", f"{target}/{id}")
+        done.append(id)
+    return done
+
+
+def half_moved(root: str) -> list[str]:
+    """The observations whose files are in the trash while they are not, or the other way round."""
+    kept = {id for id, _ in record_names(root).values()}
+    gone = set(trashed(root)) - kept
+    return sorted(
+        (gone & _folders(f"{root}/{STORAGE}")) | (kept & _folders(f"{_trash(root)}/{STORAGE}"))
+    )
+
+
+def move_folder(source: str, target: str) -> None:
+    """Move a folder, if there is one, into another that may hold a part of it already."""
+    if not os.path.isdir(source):
+        return
+    make_folder(os.path.dirname(target))
+    if not os.path.isdir(target):
+        os.replace(source, target)
+        return
+    for name in os.listdir(source):
+        if os.path.isdir(f"{source}/{name}") and os.path.isdir(f"{target}/{name}"):
+            move_folder(f"{source}/{name}", f"{target}/{name}")
+        else:
+            os.replace(f"{source}/{name}", f"{target}/{name}")
+    os.rmdir(source)
+
+
+def _trash(root: str) -> str:
+    return f"{root}/{TRASH}"
+
+
+def _folders(place: str) -> set[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return set(os.listdir(place))
+    return set()
+
+
+def _names_of(
+    place: str, ids: list[str], unfinished: str | None, where: str
+) -> dict[str, list[str]]:
+    """The record files of each id; none for one whose move was begun by an earlier call."""
+    names: dict[str, list[str]] = {id: [] for id in ids}
+    for name, (id, _) in record_names(place).items():
+        if id in names:
+            names[id].append(name)
+    missing = [id for id, found in names.items() if not found]
+    if missing and unfinished is not None:
+        begun = {id for id, _ in record_names(unfinished).values()}
+        half = set(half_moved(os.path.dirname(place) if where == "in the trash" else place))
+        missing = [id for id in missing if id not in begun or id not in half]
+    if missing:
+        raise ObservationNotFound(
+            f"{len(missing)} of {len(ids)} observations are not {where} of {place}, the first "
+            f"{missing[0]!r}. Nothing was changed."
+        )
+    return names
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
