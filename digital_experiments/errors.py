@@ -28,6 +28,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+_LISTED = 20
+
+
 class DigitalExperimentsError(Exception):
     """The root of all errors raised on purpose by this package."""
 
@@ -112,6 +115,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     import difflib
 
     known = list(known)
-    listed = ", ".join(repr(k) for k in known) or "none"
+    listed = ", ".join(repr(k) for k in known[:_LISTED]) or "none"
+    listed += f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     near = difflib.get_close_matches(name, known, n=1)
     return f"Available: {listed}." + (f" Did you mean {near[0]!r}?" if near else "")

@@ -5,14 +5,26 @@ from __future__ import annotations
 import click
 
 import digital_experiments
+from digital_experiments.cli.common import Commands
+from digital_experiments.cli.find import best, ls, show, tag
+from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(digital_experiments.__version__, prog_name="digital-experiments")
 def main() -> None:
     """Record every call of a function, and find its results again.
 
-    Try `digital-experiments demo`.
+    A STORE is a folder that an experiment records into, or the name of an experiment in
+    $DE_ROOT or ./experiments. An ID may be given by its start or by its last characters.
+
+    \b
+    digital-experiments demo
+    digital-experiments ls
+    digital-experiments ls train --where "config.lr < 0.1" --sort -result.accuracy
+    digital-experiments show k3f9xq
+
+    `dex` is a short name of this command.
     """
 
 
@@ -27,3 +39,25 @@ def demo(root: str | None) -> None:
     from digital_experiments.cli.demo import run_demo
 
     run_demo(root)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a script that completes commands, stores and ids.
+
+    \b
+    eval "$(digital-experiments completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    for name in ("digital-experiments", "dex"):
+        variable = f"_{name.replace('-', '_').upper()}_COMPLETE"
+        click.echo(kind(main, {}, name, variable).source())
+
+
+for command in (ls, show, best, tag, check, repair, prune, gc, delete, restore, purge, merge):
+    main.add_command(command)

@@ -1,0 +1,224 @@
+"""Observations in a terminal: as a table, one by one, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.cli.common import console, short_id, size_text
+from digital_experiments.stored import StoredExperiment
+from digital_experiments.views import short_repr
+
+if TYPE_CHECKING:
+    from digital_experiments.observation import Observation
+
+SHOWN = 20
+_CELL = 40
+_COLOURS = {"completed": "green", "failed": "red", "interrupted": "yellow"}
+_WORD = {"completed": "✓", "failed": "✗ failed", "interrupted": "! interrupted"}
+
+
+def for_json(value: Any) -> Any:
+    """A value as JSON has it; NaN and infinities, which it has not, as texts."""
+    if isinstance(value, float) and value - value != 0:
+        return repr(value)
+    if isinstance(value, (list, tuple, set)):
+        return [for_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): for_json(item) for key, item in value.items()}
+    return value if isinstance(value, (bool, int, float, str, type(None))) else short_repr(value)
+
+
+def print_table(
+    table: dict[str, list[Any]], store: StoredExperiment, names: list[str] | None
+) -> None:
+    from rich.table import Table
+
+    """Columns side by side, as many as have room; then what is the same in all."""
+    count = len(next(iter(table.values()), []))
+    same: dict[str, Any] = {}
+    if names is None:
+        table, same = _folded(table, count)
+    shown = {name: [_text(name, v) for v in values] for name, values in table.items()}
+    wide = console().width - 2
+    made = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    left = []
+    for name, values in shown.items():
+        need = max(len(name), *map(len, values)) if values else len(name)
+        if wide < need and made.columns and names is None:
+            left.append(name)
+            continue
+        wide -= need + 2
+        made.add_column(
+            _heading(name), justify=_side(table[name]), overflow="ellipsis", no_wrap=True
+        )
+    kept = [name for name in shown if name not in left]
+    for row in zip(*(shown[name] for name in kept), strict=True):
+        made.add_row(*(_styled(name, text) for name, text in zip(kept, row, strict=True)))
+    out = console()
+    out.print(made)
+    _print_footnote(out, store, count, same, left)
+
+
+def _print_footnote(
+    out: Any, store: StoredExperiment, count: int, same: dict[str, Any], left: list[str]
+) -> None:
+    from rich.text import Text
+
+    lines = [f"{count:,} shown of {_total(store):,} in {store.root}"]
+    if same:
+        lines.append(
+            "the same in all: " + ", ".join(f"{k} = {_text(k, v)}" for k, v in same.items())
+        )
+    if left:
+        lines.append("not shown, for want of room (--columns): " + ", ".join(left))
+    for line in lines:
+        out.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def _total(store: StoredExperiment) -> int:
+    return sum(kind.count for kind in store.backend.index.kinds.values())
+
+
+def _folded(table: dict[str, list[Any]], count: int) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Columns that differ, and what is the same in all rows; empty ones are left out."""
+    kept, same = {}, {}
+    for name, values in table.items():
+        if (name in ("tags", "note") and not any(values)) or _is_empty(values):
+            continue
+        if name == "status" and set(values) == {"completed"}:
+            continue
+        if name.startswith("config.") and count > 2 and all(v == values[0] for v in values):
+            same[name] = values[0]
+            continue
+        kept[name] = values
+    return kept, same
+
+
+def _is_empty(values: list[Any]) -> bool:
+    return all(value is None for value in values)
+
+
+def _heading(name: str) -> str:
+    return {"start": "started", "duration": "took"}.get(name, name)
+
+
+def _side(values: Iterable[Any]) -> Any:
+    number = all(isinstance(v, (int, float, type(None))) for v in values)
+    return "right" if number else "left"
+
+
+def _text(name: str, value: Any) -> str:
+    """A cell as a person reads it."""
+    if value is None:
+        return ""
+    if name in _TEXTS:
+        return _TEXTS[name](value)
+    if isinstance(value, list) and name == "tags":
+        return " ".join(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text: str = value if isinstance(value, str) else short_repr(value, _CELL)
+    line = " ".join(text.split())
+    return line if len(line) <= _CELL else line[: _CELL - 1] + "…"
+
+
+def local_time(start: str) -> str:
+    """A moment in the time zone of the reader."""
+    from datetime import datetime
+
+    try:
+        return f"{datetime.fromisoformat(start).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return start
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> [duration_text(s) for s in (0.00002, 0.25, 12.3, 3700)]
+    ['20 µs', '250 ms', '12.3 s', '1 h 01 min']
+    """
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "id": short_id,
+    "status": lambda status: _WORD.get(status, status),
+    "start": local_time,
+    "duration": duration_text,
+}
+
+
+def _styled(name: str, text: str) -> Any:
+    from rich.text import Text
+
+    word = text.rpartition(" ")[2]
+    colour = _COLOURS.get("completed" if text == "✓" else word) if name == "status" else None
+    return Text(text, style=colour or ("cyan" if name == "id" else ""))
+
+
+def print_observation(observation: Observation, code: bool, environment: bool) -> None:
+    """One observation in a terminal."""
+    from rich.pretty import Pretty
+    from rich.syntax import Syntax
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    facts = observation.facts
+    timing = facts.get("timing") or {}
+    start = timing.get("total", timing).get("start")
+    lines: list[tuple[str, Any]] = [
+        ("id", Text(observation.id, style="cyan")),
+        ("experiment", facts.get("experiment")),
+        ("status", Text(observation.status, style=_COLOURS.get(observation.status, ""))),
+        ("started", local_time(start) if start else None),
+        ("took", None if observation.duration is None else duration_text(observation.duration)),
+        ("tags", " ".join(observation.tags)),
+        ("note", observation.note),
+        ("parents", " ".join(facts.get("parents") or ())),
+    ]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in lines:
+        if value:
+            table.add_row(
+                Text(name, style="bold"), value if isinstance(value, Text) else Text(value)
+            )
+    table.add_row("", "")
+    for name, value in observation.shown("config").items():
+        table.add_row(Text(f"config.{name}", style="bold"), Pretty(value, max_length=10))
+    if observation.error is None:
+        table.add_row(
+            Text("result", style="bold"), Pretty(observation.shown("result"), max_length=20)
+        )
+    out.print(table)
+    if observation.error is not None:
+        out.print(Text("\n" + str(observation.error.get("traceback", "")).rstrip(), style="red"))
+    _print_files(out, observation)
+    metadata = observation.metadata if code or environment else {}
+    if environment:
+        out.print(Pretty(metadata.get("environment"), max_string=400))
+    if code and isinstance(metadata.get("code"), str):
+        out.print(Syntax(metadata["code"], "python", background_color="default"))
+
+
+def _print_files(out: Any, observation: Observation) -> None:
+    from rich.text import Text
+
+    files = [p for p in sorted(observation.dir.rglob("*")) if p.is_file()]
+    if files:
+        plural = "" if len(files) == 1 else "s"
+        title = f"\n{len(files)} file{plural} in {observation.dir}"
+        out.print(Text(title, style="bold"), soft_wrap=True)
+    for path in files[:SHOWN]:
+        out.print(Text(f"  {path.relative_to(observation.dir)}  {size_text(path.stat().st_size)}"))
+    if len(files) > SHOWN:
+        out.print(f"  ... and {len(files) - SHOWN} more")
