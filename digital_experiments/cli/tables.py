@@ -32,6 +32,7 @@ def for_json(value: Any) -> Any:
 def print_table(
     table: dict[str, list[Any]], store: StoredExperiment, names: list[str] | None
 ) -> None:
+    """Columns side by side, as many as have room; then what is the same in all."""
     from rich.table import Table
 
     """Columns side by side, as many as have room; then what is the same in all."""

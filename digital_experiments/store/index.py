@@ -137,6 +137,8 @@ class Index:
         self.vanished_names: set[str] = set()
         self._kind_of: dict[Any, Kind] = {}
         self._version = -1
+        self._seen: str | None = None
+        self._saved_at = 0.0
         self._meta: dict[str, Any] = {}
 
     def read(self, work: Callable[[sqlite3.Connection], T], fresh: bool = True) -> T:
@@ -218,6 +220,7 @@ class Index:
         if version == self._version:
             return
         self._version = version
+        self._seen = None
         run = self._database.execute
         self.slots = {name: slot for slot, name in run("SELECT slot, name FROM columns")}
         for number, count, detail in run("SELECT kind, count, detail FROM kinds"):
@@ -243,8 +246,7 @@ class Index:
         listed_at = time.time()
         names = self.source.names()
         listing = "\n".join(names)
-        known = self._listing()
-        changes = difference(known, listing)
+        changes = difference(self._listing(), listing)
         settled = state is not None and listed_at - max(state[-2:]) / 1e9 > _SETTLED
         if not (changes.added or changes.gone or self.damaged):
             self._keep_state(state if settled else None)
@@ -255,9 +257,11 @@ class Index:
                 self._remove(changes.gone, names)
             wanted = [name for name in changes.added if name not in self.damaged]
             self._add(self._unknown(wanted) + list(self.damaged))
-            if changes.gone or len(changes.added) > _FEW or len(names) < _BATCH:
+            if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SETTLED:
                 self._put("listing", os.fsencode(listing), packed=False)
+                self._saved_at = listed_at
             self._keep_state(state if settled else None)
+        self._seen = listing
 
     def vanished(self) -> dict[str, str]:
         """Records that were seen and are gone without having been deleted, and until when."""
@@ -279,7 +283,10 @@ class Index:
         self.read(remove)
 
     def _listing(self) -> str:
+        """The listing that the tables are up to, or one that is a few names behind."""
         assert self._database is not None
+        if self._seen is not None:
+            return self._seen
         found = self._database.execute("SELECT value FROM meta WHERE key = 'listing'").fetchone()
         return os.fsdecode(found[0]) if found else ""
 
@@ -303,6 +310,7 @@ class Index:
                 yield
             self._database.execute("COMMIT")
         except BaseException:
+            self._seen = None
             self._version = -1  # what this process has in mind was not kept
             self.kinds, self._kind_of = {}, {}
             if self._database is not None and self._database.in_transaction:
