@@ -202,14 +202,14 @@ def _column(name: str, values: Sequence[Any]) -> Any:
 
     kinds = set(map(type, values))
     present = kinds - {type(None)}
-    if present and present <= {int, float} and (kinds == {int} or _fits_floats(values)):
-        if kinds == {int}:
-            return _integers(values)
+    if kinds == {int}:
+        return _integers(values)
+    if present == {float} or (present <= {int, float} and present and _fits_floats(values)):
         return numpy.array(values, dtype=float)  # None becomes NaN
     if kinds == {bool}:
         return numpy.array(values)
     if present == {str}:
-        return _times(values) if is_time(name) else pandas.Series(values)
+        return _times(values) if is_time(name) else _texts(values)
     if present == {datetime}:
         return pandas.Series(values)
     return pandas.Series(values, dtype=object)
@@ -229,13 +229,18 @@ def _fits_floats(values: Sequence[Any]) -> bool:
     return all(type(v) is not int or -_EXACT <= v <= _EXACT for v in values)
 
 
+def _texts(values: Sequence[Any]) -> Any:
+    import pandas
+
+    try:
+        return pandas.Series(values)
+    except UnicodeEncodeError:  # lone surrogates
+        return pandas.Series(values, dtype=object)
+
+
 def is_time(name: str) -> bool:
     """Whether a column of texts holds moments: those that a run's timing keeps."""
-    return (
-        name == "start"
-        or ("timing" in name and name[-5:] in (".start", "_start"))
-        or ("timing" in name and name[-4:] in (".end", "_end"))
-    )
+    return name == "start" or ("timing" in name and name.endswith(("start", "end")))
 
 
 def _times(values: Sequence[Any]) -> Any:

@@ -211,6 +211,8 @@ def _html_row(observation: Observation) -> dict[str, str]:
         name: value for name, value in row(observation) if name != "result" or value is not None
     }
     shown = {name: _cell(value) for name, value in cells.items()}
+    marks = {"tags": ", ".join(observation.tags), "note": observation.note or ""}
+    shown.update((name, text) for name, text in marks.items() if text)
     done = observation.status == "completed"
     return {**shown, "status": observation.status if done else observation.outcome()}
 

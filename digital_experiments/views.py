@@ -52,6 +52,14 @@ class ValueView:
     def __repr__(self) -> str:
         return self.repr
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ValueView):
+            return NotImplemented
+        return (self.type, self.repr, self.fields) == (other.type, other.repr, other.fields)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.repr))
+
 
 def view(value: object) -> dict[str, Any]:
     """Describe a value: its type, its repr and, where it has them, fields, shape and dtype.

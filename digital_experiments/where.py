@@ -90,7 +90,7 @@ class Where:
         except SyntaxError as problem:
             start = len(self.text) - len(self.text.lstrip())
             hint = " Two values are compared by `==`." if _single_equals(self.text) else ""
-            place = start + max((problem.offset or 1) - 1, 0)
+            place = start + (problem.offset or len(self.text) + 1) - 1
             self.refuse(f"this can't be read: {problem.msg}.{hint}", place)
         except (RecursionError, MemoryError, ValueError) as problem:
             self.refuse(f"this can't be read: {problem}", 0)
@@ -177,11 +177,14 @@ class _Compiler:
             return self._chain(node)
         if _column_of(node) is not None:
             return self._equal(self._cell(node), True)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
-            self.refuse("conditions are joined by `and` and `or`, not by `&` and `|`.", node)
+        self._refuse_bits(node)
         return self.refuse(
             "expected a comparison such as `config.lr < 0.1`, joined by and, or, not.", node
         )
+
+    def _refuse_bits(self, node: ast.expr) -> None:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+            self.refuse("conditions are joined by `and` and `or`, not by `&` and `|`.", node)
 
     def _chain(self, node: ast.Compare) -> str:
         """``a < b < c`` as ``a < b AND b < c``."""
@@ -270,4 +273,5 @@ class _Compiler:
             node.value, (bool, int, float, str, type(None))
         ):
             return node.value
+        self._refuse_bits(node)
         return self.refuse("expected a number, a text, True, False or None.", node)

@@ -14,12 +14,13 @@ from digital_experiments.files import folder_state, make_folder
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store.layout import NOTES, storage_folder
 from digital_experiments.store.notes import read_notes
-from digital_experiments.values import Plain
+from digital_experiments.values import NoBlobs, Plain
 
 if TYPE_CHECKING:
     from digital_experiments.store.index import Index, Scanned
 
 _NAMED = 10
+_ENDING = ".id"
 
 
 class Backend(ABC):
@@ -107,26 +108,31 @@ class Backend(ABC):
         return None
 
     def names(self) -> list[str]:
-        """What :meth:`scan` takes: here, ids."""
-        return sorted(self.all_ids())
+        """What :meth:`scan` takes: here, ids with an ending, as names of files have one."""
+        return [f"{id}{_ENDING}" for id in sorted(self.all_ids())]
 
     def scan(self, names: list[str]) -> Iterator[Scanned]:
         """Name, id and record of each; a problem if it is damaged, None if it is gone."""
         for name in names:
+            id = name.removesuffix(_ENDING)
             try:
-                found = self.load(name)
+                found = self.load(id)
                 parts = {part: found.plain(part) for part in ("config", "result", "metadata")}
-                yield name, name, parts
+                yield name, id, parts
             except DamagedRecord as problem:
-                yield name, name, problem
+                yield name, id, problem
             except KeyError:  # deleted since it was listed
-                yield name, name, None
+                yield name, id, None
 
     def listed(
         self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
     ) -> Observation:
-        """The observation of a record in the index."""
-        return self.load(id)
+        """The observation of a record in the index, or what that says if it is gone."""
+        try:
+            return self.load(id)
+        except KeyError:
+            place = storage_folder(str(self.root), id)
+            return Observation.of_store(id, record, NoBlobs(), place, notes)
 
     def notes_state(self) -> list[int] | None:
         """What changes whenever a note comes or goes."""

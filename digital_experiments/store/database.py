@@ -55,7 +55,6 @@ def connect(path: str) -> sqlite3.Connection:
     """Open a database that may be used by any thread, one at a time."""
     database = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA temp_store = MEMORY")
-    database.execute("PRAGMA mmap_size = 1000000000")
     return database
 
 

@@ -14,11 +14,21 @@ from digital_experiments.observation import Notes, Observation
 from digital_experiments.selection import Selection
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
-from digital_experiments.store.index import Index, Kind, cell, paused_collection, uncell
+from digital_experiments.store.index import (
+    FALSE,
+    TRUE,
+    Index,
+    Kind,
+    batches,
+    cell,
+    paused_collection,
+    uncell,
+)
 from digital_experiments.values import BlobReader, Plain, decode, peek
 
 PAGE = 2000
 _CHUNK = 10_000
+_WIDEST = 1000  # columns of a result; SQLite gives 2000
 _OWN = {"id": "rows.id", "start": "rows.start"}
 _DURATION = ("metadata.timing.duration", "metadata.timing.total.duration")
 _OF_KINDS = ("status", "experiment", "fingerprint", "tags")
@@ -183,13 +193,17 @@ class Query:
         cells = ["rows.id", "kind", *(self._sql_of(name, kinds) or "NULL" for name in names)]
         condition, parameters = self._condition(kinds)
         limit = "" if self.selection.limit is None else f"LIMIT {self.selection.limit}"
-        text = f"SELECT {', '.join(cells)} FROM rows WHERE {condition} {self._order()} {limit}"
-        columns: list[list[Any]] = [[] for _ in cells]
+        rest = f"FROM rows WHERE {condition} {self._order()} {limit}"
+        columns: list[list[Any]] = []
         with paused_collection():
-            rows = database.execute(text, parameters)
-            while chunk := rows.fetchmany(_CHUNK):
-                for column, part in zip(columns, zip(*chunk, strict=True), strict=True):
-                    column.extend(part)
+            database.execute("BEGIN")  # all of it as it is now, whoever writes meanwhile
+            try:
+                for some in batches(cells, _WIDEST):
+                    columns += _read_columns(
+                        database, f"SELECT {', '.join(some)} {rest}", parameters
+                    )
+            finally:
+                database.execute("COMMIT")
         return columns
 
     def _named(self, kinds: list[Kind], asked: list[str] | None, metadata: bool) -> list[str]:
@@ -405,6 +419,17 @@ def _same(notes: Notes) -> Notes:
     return notes
 
 
+def _read_columns(
+    database: sqlite3.Connection, text: str, parameters: list[Any]
+) -> list[list[Any]]:
+    rows = database.execute(text, parameters)
+    columns: list[list[Any]] = [[] for _ in rows.description]
+    while chunk := rows.fetchmany(_CHUNK):
+        for column, part in zip(columns, zip(*chunk, strict=True), strict=True):
+            column.extend(part)
+    return columns
+
+
 def _is_shared(name: str) -> bool:
     """Whether a column holds metadata that many runs have in common."""
     part, _, rest = name.partition(".")
@@ -417,8 +442,11 @@ def _restored(kind: Kind, row: Sequence[Any], picks: list[int]) -> Plain:
 
 def _shown(cells: list[Any]) -> list[Any]:
     """Cells as a table shows them."""
-    if bytes not in set(map(type, cells)):
+    kinds = set(map(type, cells))
+    if bytes not in kinds:
         return cells
+    if kinds == {bytes} and set(cells) <= {TRUE, FALSE}:
+        return [c == TRUE for c in cells]
     return [peek(uncell(c)) if type(c) is bytes else c for c in cells]
 
 

@@ -1,0 +1,267 @@
+"""Whatever a person asks for is what is found, and what can't be asked is told at the place."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digital_experiments import Experiment, experiment, open_experiment
+from digital_experiments.errors import (
+    InvalidExpression,
+    ObservationNotFound,
+    StoreNotFound,
+    UnknownColumn,
+)
+
+
+@dataclasses.dataclass
+class Model:
+    depth: int = 3
+
+
+@pytest.fixture
+def train() -> Experiment[..., Any]:
+    @experiment(root="runs/train", tags=["mnist"])
+    def train(lr: float, optimiser: str = "adam", flag: Any = None, sizes: Any = ()) -> Any:
+        if lr > 5:
+            raise ValueError("diverged")
+        return {"accuracy": 1 - lr, "names": ["a", "b"]}
+
+    train(0.1)
+    train(0.2, "sgd", flag=True)
+    train(0.5, "sgd", flag=1, sizes=[1, 2])
+    train(1, "adam w", flag=False, sizes=np.arange(3))
+    with pytest.raises(ValueError, match="diverged"):
+        train(10.0)
+    return train
+
+
+def rates(found: Any) -> list[float]:
+    return [o.config["lr"] for o in found]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("config.lr < 0.2", [0.1]),
+        ("config.lr <= 0.2 and result.accuracy > 0.85", [0.1]),
+        ("config.lr == 1", [1]),
+        ("config.lr == 1.0", [1]),
+        ("0.1 < config.lr < 1", [0.2, 0.5]),
+        ("0.5 == config.lr", [0.5]),
+        ("not config.optimiser == 'adam'", [0.2, 0.5, 1]),
+        ("config.optimiser != 'adam'", [0.2, 0.5, 1]),
+        ("config.optimiser in ['sgd', 'adam']", [0.1, 0.2, 0.5]),
+        ("config.optimiser not in ('sgd',)", [0.1, 1]),
+        ("'adam' in config.optimiser", [0.1, 1]),
+        ("config.optimiser > 'adam'", [0.2, 0.5, 1]),
+        ("config.flag is None", [0.1]),
+        ("config.flag == None", [0.1]),
+        ("config.flag is not None", [0.2, 0.5, 1]),
+        ("config.flag == True", [0.2]),
+        ("config.flag == 1", [0.5]),
+        ("config.flag", [0.2]),
+        ("config.flag > 0", [0.5]),
+        ("2 in config.sizes", [0.5]),
+        ("'b' in result.names", [0.1, 0.2, 0.5, 1]),
+        ("config['lr'] > 0.3 or config.lr < -1e9", [0.5, 1]),
+        ("config.lr > result.accuracy", [1]),
+        ("config.lr == result.accuracy", [0.5]),
+        ("status == 'failed'", [10.0]),
+        ("config.lr > 0.4 and status in ['failed', 'completed']", [0.5, 1, 10.0]),
+        ("'mnist' in tags and config.lr < 0.2", [0.1]),
+        ("'other' in tags", []),
+        ("duration < 60 and start > '2020' and note is None", [0.1, 0.2, 0.5, 1]),
+        ("metadata.error.type == 'ValueError' and status == 'failed'", [10.0]),
+        ("metadata.environment.system.system != 'Amiga' and config.lr == 0.1", [0.1]),
+        ("  config.lr < 0.2\n and config.lr > 0", [0.1]),
+    ],
+)
+def test_an_expression_selects(
+    train: Experiment[..., Any], expression: str, expected: list[float]
+) -> None:
+    assert rates(train.observations(where=expression)) == expected
+    assert (
+        list(train.to_dataframe(where=expression, columns=["config.lr"])["config.lr"]) == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "place", "message"),
+    [
+        ("config.lr = 3", 10, "compared by `==`"),
+        ("config.lr <", 11, "can't be read"),
+        ("", 0, "can't be read"),
+        ("config.lr < 1 & config.lr > 0", 12, "joined by `and`"),
+        ("(config.lr < 1) | (config.lr > 0)", 0, "joined by `and`"),
+        ("1 < 2", 0, "compares no column"),
+        ("config.lr < max(1, 2)", 12, "expected a number"),
+        ("__import__('os').system('true')", 0, "expected a comparison"),
+        ("config.lr < (lambda: 1)()", 12, "expected a number"),
+        ("config.lr < None", 12, "neither less nor greater"),
+        ("config.lr in 3", 13, "expected a list"),
+        ("3 in tags", 0, "a tag is a text"),
+        ("tags == 'best'", 0, '"best" in tags'),
+        ("x" * 20_000, 0, "longer than"),
+        (" and ".join(["config.lr < 1"] * 300), 0, "more than 200 comparisons"),
+        ("(" * 500 + "config.lr < 1" + ")" * 500, 0, "can't be read"),
+    ],
+)
+def test_a_wrong_expression_is_told_at_its_place(
+    train: Experiment[..., Any], expression: str, place: int, message: str
+) -> None:
+    with pytest.raises(InvalidExpression, match=message) as caught:
+        train.observations(where=expression)
+    if place:
+        assert str(caught.value).splitlines()[2] == " " * (place + 2) + "^"
+
+
+def test_an_unknown_column_is_told_at_its_place_with_the_nearest(
+    train: Experiment[..., Any],
+) -> None:
+    with pytest.raises(UnknownColumn, match=r"Did you mean 'config\.optimiser'") as caught:
+        train.observations(where="config.lr < 1 and config.optimizer == 'sgd'")
+    assert str(caught.value).splitlines()[2] == " " * 20 + "^"
+
+
+def test_config_values_select_with_their_types(train: Experiment[..., Any]) -> None:
+    assert rates(train.observations(lr=0.1)) == [0.1]
+    assert rates(train.observations(lr=1.0)) == [1]
+    assert rates(train.observations(flag=True)) == [0.2]
+    assert rates(train.observations(flag=1)) == [0.5]
+    assert rates(train.observations(flag=None)) == [0.1]
+    assert rates(train.observations(sizes=[1, 2])) == [0.5]
+    assert rates(train.observations(sizes=(1, 2))) == []
+    assert rates(train.observations(sizes=np.arange(3))) == [1]
+    assert rates(train.observations(sizes=np.arange(3), optimiser="adam w")) == [1]
+    assert list(train.to_dataframe(sizes=[1, 2])["config.lr"]) == [0.5]
+    with pytest.raises(TypeError, match="Did you mean 'optimiser'"):
+        train.observations(optimizer="sgd")
+
+
+def test_a_text_does_not_find_what_is_only_shown_so() -> None:
+    @experiment
+    def fit(model: Any) -> None: ...
+
+    fit(range(3))
+    fit("range(0, 3)")
+    assert [o.config["model"] for o in fit.observations(model="range(0, 3)")] == ["range(0, 3)"]
+    assert [o.config["model"] for o in fit.observations(model=range(3))] == [range(3)]
+
+
+def test_times_select(train: Experiment[..., Any]) -> None:
+    first = train.observations()[0].metadata["timing"]["start"]
+    third = train.observations()[2].metadata["timing"]["start"]
+    assert rates(train.observations(since=third)) == [0.5, 1]
+    assert rates(train.observations(until=third)) == [0.1, 0.2]
+    assert rates(train.observations(since=first, until=third)) == [0.1, 0.2]
+    assert rates(train.observations(since="1h")) == [0.1, 0.2, 0.5, 1]
+    assert rates(train.observations(since=timedelta(days=1), until="2999-01-01")) == [
+        *(0.1, 0.2, 0.5, 1)
+    ]
+    assert rates(train.observations(until="7 days ago")) == []
+    today = datetime.now().astimezone().date()
+    assert len(train.observations(since=today - timedelta(days=1), until=today)) == 4
+    assert len(train.observations(since=datetime.now(UTC))) == 0
+    with pytest.raises(ValueError, match=r"since='last week' is no time: expected ISO 8601"):
+        train.observations(since="last week")
+    with pytest.raises(TypeError, match="since must be a time"):
+        train.observations(since=3)  # type: ignore[arg-type]
+
+
+def test_limit_and_order(train: Experiment[..., Any]) -> None:
+    assert rates(train.observations(limit=2)) == [0.1, 0.2]
+    assert rates(train.observations(limit=2, newest_first=True)) == [1, 0.5]
+    assert rates(train.observations(limit=0)) == []
+    assert list(train.to_dataframe(limit=1, newest_first=True)["config.lr"]) == [1]
+    for wrong in (-1, 1.5, True, "many"):
+        with pytest.raises(ValueError, match="limit must be a number of observations"):
+            train.observations(limit=wrong)  # type: ignore[arg-type]
+
+
+def test_tags_and_notes_are_added_show_and_select(train: Experiment[..., Any]) -> None:
+    first, second = train.observations()[:2]
+    train.annotate(first.id, tags=["best", "paper"], note="figure 3")
+    train.annotate(second.id, tags="best")
+    assert rates(train.observations(tags=["best"])) == [0.1, 0.2]
+    assert rates(train.observations(tags=["best", "paper"])) == [0.1]
+    assert rates(train.observations(where="'paper' in tags and note == 'figure 3'")) == [0.1]
+    assert rates(train.observations(tags="mnist", limit=1)) == [0.1]
+    again = train.load(first.id)
+    assert (again.tags, again.note) == (["mnist", "best", "paper"], "figure 3")
+    assert ", mnist, best, paper)" in repr(train.observations()[0])
+    assert "figure 3" in train.observations()._repr_html_()
+    table = train.to_dataframe(columns=["config.lr", "tags", "note"])
+    assert list(table["tags"][:2]) == [["mnist", "best", "paper"], ["mnist", "best"]]
+    assert table["note"][0] == "figure 3"
+    assert train.untag(first.id, ["best", "mnist"]).tags == ["paper"]
+    assert rates(train.observations(tags="best")) == [0.2]
+    assert train.annotate(first.id, note="").note is None
+    assert train.annotate(first.id, tags="best").tags == ["best", "paper"]
+    assert train.load(first.id).metadata["tags"] == ["mnist"]  # the record is as it was
+
+
+def test_wrong_tags_and_notes_are_told(train: Experiment[..., Any]) -> None:
+    id = train.observations()[0].id
+    for wrong, error in ((["a\nb"], ValueError), ([""], ValueError), ([3], TypeError)):
+        with pytest.raises(error, match="tag"):
+            train.annotate(id, tags=wrong)
+    with pytest.raises(TypeError, match="note must be a text"):
+        train.annotate(id, note=3)  # type: ignore[arg-type]
+    with pytest.raises(ObservationNotFound):
+        train.annotate("2020-01-01_00-00-00_000000_aaaaaa", tags=["x"])
+
+
+def test_a_part_of_an_id_is_enough(train: Experiment[..., Any]) -> None:
+    found = train.observations()[0]
+    assert train.load(found.id[-6:]) == found
+    assert train.load(found.id[:27]) == found
+    with pytest.raises(ObservationNotFound, match="give more of the id"):
+        train.load(found.id[:4])
+    with pytest.raises(ObservationNotFound, match="No observation"):
+        train.load("zzzzzz")
+
+
+def test_a_store_is_opened_without_the_function(train: Experiment[..., Any], folder: Path) -> None:
+    store = open_experiment("runs/train")
+    assert rates(store.observations()) == [0.1, 0.2, 0.5, 1]
+    assert store.observations().hidden == {"failed": 1}
+    assert store.to_dataframe().equals(train.to_dataframe())
+    assert store.load(store.observations()[0].id).result["accuracy"] == 0.9
+    assert rates(open_experiment("runs/train", name="other").observations()) == []
+    with pytest.raises(TypeError, match="not at hand"):
+        store.observations(current_code_only=True)
+    with pytest.raises(StoreNotFound, match=r"is a folder of stores. Open one of them: 'train'"):
+        open_experiment("runs")
+    with pytest.raises(StoreNotFound, match="There is no store at 'nowhere'"):
+        open_experiment("nowhere")
+    (folder / "empty").mkdir()
+    with pytest.raises(StoreNotFound, match="no store: nothing was recorded"):
+        open_experiment("empty")
+
+
+def test_an_experiment_is_opened_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment(name="here")(lambda: 1)()
+    assert len(open_experiment("here").observations()) == 1
+    with pytest.raises(StoreNotFound, match="there are 'here'"):
+        open_experiment("there")
+    monkeypatch.setenv("DE_ROOT", "everything")
+    experiment(name="one")(lambda: 1)()
+    experiment(name="two")(lambda: 2)()
+    assert [o.result for o in open_experiment("two").observations()] == [2]
+    assert len(open_experiment("everything").observations()) == 2
+
+
+def test_observations_stream(train: Experiment[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digital_experiments.store.query.PAGE", 2)
+    stream = train.iter_observations(newest_first=True)
+    assert next(stream).config["lr"] == 1
+    train(0.3)  # what is recorded meanwhile does not disturb
+    assert rates(stream) == [0.5, 0.2, 0.1]
+    assert rates(train.iter_observations(status=None, limit=3)) == [0.1, 0.2, 0.5]
+    assert rates(train.iter_observations(sizes=[1, 2])) == [0.5]
