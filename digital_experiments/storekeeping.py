@@ -110,7 +110,6 @@ class Storekeeping:
 
         folder = self._folder("purge")
         ids = upkeep.purge(folder, None if which is None else _ids(which))
-        self.backend.index.forget(ids)
         upkeep.collect(folder)
         return ids
 
@@ -233,7 +232,7 @@ class Storekeeping:
         """Copy the observations of another store that are not in this one.
 
         Records are copied as they are, with their files, blobs, tags and notes. Merging again
-        changes nothing. What was deleted here, and lies in the trash, stays deleted.
+        changes nothing. What was deleted or purged here stays so.
 
         Parameters
         ----------

@@ -142,9 +142,9 @@ class Backend(ABC):
         """What was noted on observations."""
         return read_notes(str(self.root))
 
-    def is_deleted(self, name: str) -> bool:
-        """Whether a record that is gone was deleted on purpose."""
-        return True
+    def deleted(self, names: set[str]) -> set[str]:
+        """Those of some names whose records were deleted on purpose."""
+        return names
 
     def artefacts(self, id: str) -> list[Path]:
         """What a run left in its folder, files and folders, sorted by name."""

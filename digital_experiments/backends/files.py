@@ -19,7 +19,7 @@ from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
-from digital_experiments.store.records import PARSERS, Parser, parse_record
+from digital_experiments.store.records import PARSERS, Parser, parse_record, purged
 from digital_experiments.store.seal import seal
 from digital_experiments.values import BLOB_SIZE, NoBlobs, Plain, encode, pickle_at, spill
 
@@ -212,10 +212,16 @@ class FileBackend(Backend):
                 is_ours = suffix == self.suffix or looks_like_id(id)
                 yield name, id, problem if is_ours else None
 
-    def is_deleted(self, name: str) -> bool:
-        """Whether a record that is gone lies in the trash or among the damaged."""
-        folders = (TRASH, DAMAGED)
-        return any(os.path.exists(f"{self._folder}/{place}/{name}") for place in folders)
+    def deleted(self, names: set[str]) -> set[str]:
+        """Those of some names whose records are in the trash, purged, or set aside as damaged."""
+        gone = purged(self._folder)
+        return {
+            name
+            for name in names
+            if name.rpartition(".")[0] in gone
+            or os.path.exists(f"{self._folder}/{TRASH}/{name}")
+            or os.path.exists(f"{self._folder}/{DAMAGED}/{name}")
+        }
 
     def _split(self, name: str) -> tuple[str, str] | None:
         id, dot, ending = name.rpartition(".")

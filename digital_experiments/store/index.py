@@ -68,8 +68,8 @@ class Source(Protocol):
     def all_notes(self) -> Mapping[str, Notes]:
         """What was noted on observations."""
 
-    def is_deleted(self, name: str) -> bool:
-        """Whether a record that is gone was deleted on purpose."""
+    def deleted(self, names: set[str]) -> set[str]:
+        """Those of some names whose records were deleted on purpose."""
 
 
 class Kind:
@@ -268,17 +268,12 @@ class Index:
         query = "SELECT name, seen FROM vanished"
         return self.read(lambda database: dict(database.execute(query).fetchall()))
 
-    def forget(self, ids: Iterable[str] | None = None) -> None:
-        """Take note that observations were removed on purpose; by default all that are gone."""
+    def forget(self) -> None:
+        """Take note that what is gone is known to be gone."""
 
         def remove(database: sqlite3.Connection) -> None:
             with self._transaction():
-                if ids is None:
-                    database.execute("DELETE FROM vanished")
-                for id in ids or ():
-                    found = database.execute("DELETE FROM rows WHERE id = ? RETURNING kind", (id,))
-                    for (number,) in found.fetchall():
-                        self._count(self.kinds[number], -1)
+                database.execute("DELETE FROM vanished")
 
         self.read(remove)
 
@@ -332,21 +327,23 @@ class Index:
         assert self._database is not None
         run = self._database.execute
         whole = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
-        vanished = []
+        vanished: set[str] = set()
         for name in gone:
             id = name.rpartition(".")[0]
             run("DELETE FROM damaged WHERE name = ?", (name,))
             found = run("DELETE FROM rows WHERE id = ? RETURNING kind", (id,)).fetchall()
-            if found and not self.source.is_deleted(name):
-                vanished.append((name, utc_text(time.time())))
+            if found:
+                vanished.add(name)
             run("DELETE FROM rests WHERE id = ?", (id,))
             for (number,) in found:
                 self._count(self.kinds[number], -1)
             self.damaged.pop(name, None)
         if len(vanished) < whole:  # unless the store was made anew
+            vanished -= self.source.deleted(vanished)
+            seen = utc_text(time.time())
             query = "INSERT OR REPLACE INTO vanished VALUES (?, ?)"
-            self._database.executemany(query, vanished)
-            self.vanished_names.update(name for name, _ in vanished)
+            self._database.executemany(query, [(name, seen) for name in vanished])
+            self.vanished_names |= vanished
         ids = {name.rpartition(".")[0] for name in gone}
         self._add([name for name in names if name.rpartition(".")[0] in ids])
 

@@ -10,6 +10,9 @@ CACHE = "cache"
 NOTES = "notes"
 TRASH = "trash"
 DAMAGED = "damaged"
+PURGED = "purged-"
+"""How the lists of ids in the trash begin that were removed for good."""
+
 ASIDE = ".collected-"
 """How folders of blobs begin that a collection has not decided on yet."""
 

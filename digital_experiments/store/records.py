@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from digital_experiments.errors import DamagedRecord
+from digital_experiments.files import read_bytes
 from digital_experiments.observation import FORMAT
 from digital_experiments.store import codecs
+from digital_experiments.store.layout import PURGED, TRASH
 from digital_experiments.store.seal import unseal
 from digital_experiments.values import BlobReader, Plain
 
@@ -73,3 +76,13 @@ def record_names(folder: str) -> dict[str, tuple[str, str]]:
         return {}
     split = ((name, split_name(name)) for name in names)
     return {name: parts for name, parts in split if parts is not None}
+
+
+def purged(root: str) -> set[str]:
+    """The ids of the observations that were removed for good."""
+    found: set[str] = set()
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(f"{root}/{TRASH}"):
+            if name.startswith(PURGED):
+                found.update(read_bytes(f"{root}/{TRASH}/{name}").decode().split("\n"))
+    return found

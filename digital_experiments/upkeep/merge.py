@@ -13,7 +13,7 @@ from digital_experiments.observation import check_record
 from digital_experiments.store.layout import NOTES, STORAGE, blob_folder
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import parse_record, record_names
+from digital_experiments.store.records import parse_record, purged, record_names
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
 
@@ -29,7 +29,7 @@ class Merged:
     known : int
         How many were here already.
     deleted : list of str
-        Ids of those that lie in this store's trash, and were left there.
+        Ids of those that were deleted or purged here, and stay so.
     conflicts : list of str
         Ids of those that are another observation here; this store's own was kept.
     notes : int
@@ -50,7 +50,7 @@ def merge(root: str, other: str) -> Merged:
     """Copy into a store what another one has and it has not."""
     done = Merged()
     here = {id: name for name, (id, _) in record_names(root).items()}
-    deleted = set(trashed(root))
+    deleted = set(trashed(root)) | purged(root)
     names = record_names(other)
     with progress(len(names), f"Merging {other}") as advance:
         for name in sorted(names):

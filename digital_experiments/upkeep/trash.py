@@ -12,10 +12,11 @@ import shutil
 from contextlib import suppress
 
 from digital_experiments.errors import ObservationNotFound
-from digital_experiments.files import make_folder
-from digital_experiments.store.layout import NOTES, STORAGE, TRASH
+from digital_experiments.files import make_folder, write_atomic
+from digital_experiments.ids import new_id
+from digital_experiments.store.layout import NOTES, PURGED, STORAGE, TRASH
 from digital_experiments.store.notes import note_names
-from digital_experiments.store.records import record_names
+from digital_experiments.store.records import purged, record_names
 
 
 def delete(root: str, ids: list[str]) -> None:
@@ -26,7 +27,7 @@ def delete(root: str, ids: list[str]) -> None:
     ObservationNotFound
         If one of them is not there; then none is deleted.
     """
-    names = _names_of(root, ids, unfinished=_trash(root), where="in the store")
+    names = _names_of(root, ids, done=set(trashed(root)), where="in the store")
     for id in ids:
         for name in names[id]:
             make_folder(_trash(root))
@@ -42,7 +43,7 @@ def restore(root: str, ids: list[str]) -> None:
     ObservationNotFound
         If one of them is not in the trash; then none is restored.
     """
-    names = _names_of(_trash(root), ids, unfinished=root, where="in the trash")
+    names = _names_of(_trash(root), ids, done=_ids_in(root), where="in the trash")
     for id in ids:
         move_folder(f"{_trash(root)}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}")
         for name in names[id]:
@@ -52,13 +53,18 @@ def restore(root: str, ids: list[str]) -> None:
 def purge(root: str, ids: list[str] | None = None) -> list[str]:
     """Remove observations that are in the trash for good, and return their ids.
 
+    A list of the ids stays, by which a check knows that nothing is missing, and a merge that
+    they are not to come back.
+
     Raises
     ------
     ObservationNotFound
         If one of them is not in the trash; then none is removed.
     """
     wanted = trashed(root) if ids is None else ids
-    names = _names_of(_trash(root), wanted, unfinished=None, where="in the trash")
+    names = _names_of(_trash(root), wanted, done=purged(root), where="in the trash")
+    if any(names.values()):
+        write_atomic(_trash(root), f"{PURGED}{new_id()}.txt", "\n".join(wanted).encode())
     for id in wanted:
         shutil.rmtree(f"{_trash(root)}/{STORAGE}/{id}", ignore_errors=True)
         for note in note_names(root, id):
@@ -70,7 +76,7 @@ def purge(root: str, ids: list[str] | None = None) -> list[str]:
 
 def trashed(root: str) -> list[str]:
     """The ids of the observations in the trash, sorted."""
-    return sorted({id for id, _ in record_names(_trash(root)).values()})
+    return sorted(_ids_in(_trash(root)))
 
 
 def finish_moves(root: str) -> list[str]:
@@ -90,7 +96,7 @@ def finish_moves(root: str) -> list[str]:
 
 def half_moved(root: str) -> list[str]:
     """The observations whose files are in the trash while they are not, or the other way round."""
-    kept = {id for id, _ in record_names(root).values()}
+    kept = _ids_in(root)
     gone = set(trashed(root)) - kept
     return sorted(
         (gone & _folders(f"{root}/{STORAGE}")) | (kept & _folders(f"{_trash(root)}/{STORAGE}"))
@@ -123,19 +129,17 @@ def _folders(place: str) -> set[str]:
     return set()
 
 
-def _names_of(
-    place: str, ids: list[str], unfinished: str | None, where: str
-) -> dict[str, list[str]]:
-    """The record files of each id; none for one whose move was begun by an earlier call."""
+def _ids_in(place: str) -> set[str]:
+    return {id for id, _ in record_names(place).values()}
+
+
+def _names_of(place: str, ids: list[str], done: set[str], where: str) -> dict[str, list[str]]:
+    """The record files of each id; none for one that an earlier, killed call was done with."""
     names: dict[str, list[str]] = {id: [] for id in ids}
     for name, (id, _) in record_names(place).items():
         if id in names:
             names[id].append(name)
-    missing = [id for id, found in names.items() if not found]
-    if missing and unfinished is not None:
-        begun = {id for id, _ in record_names(unfinished).values()}
-        half = set(half_moved(os.path.dirname(place) if where == "in the trash" else place))
-        missing = [id for id in missing if id not in begun or id not in half]
+    missing = [id for id, found in names.items() if not found and id not in done]
     if missing:
         raise ObservationNotFound(
             f"{len(missing)} of {len(ids)} observations are not {where} of {place}, the first "
