@@ -195,6 +195,11 @@ class Index:
                 raise sqlite3.OperationalError(str(problem)) from problem
             raise
 
+    def __del__(self) -> None:
+        """Close the connection, unless it is the parent's of a fork."""
+        if self._process == os.getpid():
+            self._close(damaged=False)
+
     def _close(self, damaged: bool) -> None:
         if self._database is not None:
             self._database.close()
@@ -244,9 +249,10 @@ class Index:
 
     def _update_records(self, state: list[int] | None) -> None:
         listed_at = time.time()
+        known = self._listing()  # before the folder is listed: what is gone by then is gone
         names = self.source.names()
         listing = "\n".join(names)
-        changes = difference(self._listing(), listing)
+        changes = difference(known, listing)
         settled = state is not None and listed_at - max(state[-2:]) / 1e9 > _SETTLED
         if not (changes.added or changes.gone or self.damaged):
             self._keep_state(state if settled else None)

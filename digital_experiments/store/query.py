@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from digital_experiments.columns import SHARED, cells_of, column_name, in_order, restore
 from digital_experiments.config import same_value
@@ -25,6 +25,8 @@ from digital_experiments.store.index import (
     uncell,
 )
 from digital_experiments.values import BlobReader, Plain, decode, peek
+
+T = TypeVar("T")
 
 PAGE = 2000
 _CHUNK = 10_000
@@ -78,7 +80,7 @@ class Query:
         fresh = True
         while wanted is None or given < wanted:
             size = PAGE if wanted is None else min(PAGE, wanted - given)
-            rows = self.index.read(partial(self._page, after=after, size=size), fresh)
+            rows = self._read(partial(self._page, after=after, size=size), fresh)
             for observation in rows:
                 if self._matches(observation):
                     given += 1
@@ -158,9 +160,7 @@ class Query:
         asked = None if columns is None else list(columns)
         if any(not self._is_comparable(v) for v in self.selection.config.values()):
             return self._table_of(list(self.observations()), asked, include_metadata, sep)
-        return self.index.read(
-            partial(self._table, asked=asked, metadata=include_metadata, sep=sep)
-        )
+        return self._read(partial(self._table, asked=asked, metadata=include_metadata, sep=sep))
 
     def _table(
         self, database: sqlite3.Connection, asked: list[str] | None, metadata: bool, sep: str
@@ -280,7 +280,6 @@ class Query:
                 chosen.append(kind)
             else:
                 self.hidden[why] = self.hidden.get(why, 0) + kind.count
-        self._register(database)
         return chosen
 
     def _is_mine(self, kind: Kind) -> bool:
@@ -361,19 +360,30 @@ class Query:
 
     # -- what SQLite asks us -----------------------------------------------------------------
 
-    def _register(self, database: sqlite3.Connection) -> None:
-        """Functions for what the tables do not hold."""
+    def _read(self, work: Callable[[sqlite3.Connection], T], fresh: bool = True) -> T:
+        """What ``work`` finds, while SQLite can ask us for what the tables do not hold."""
+
+        def asking(database: sqlite3.Connection) -> T:
+            functions = self._functions(partial(_rest_of, database))
+            try:
+                for name, function in functions.items():
+                    database.create_function(name, 2, function)
+                return work(database)
+            finally:  # lest the connection and its functions keep each other alive
+                for name in functions:
+                    database.create_function(name, 2, None)
+
+        return self.index.read(asking, fresh)
+
+    def _functions(self, rest: Callable[[str], Plain]) -> dict[str, Callable[[Any, Any], Any]]:
         kinds = self.index.kinds
-        rest = partial(_rest_of, database)
-        functions: dict[str, Callable[[Any, Any], Any]] = {
+        return {
             "fact": lambda number, name: cell(self._fact(kinds[number], name)),
             "has_tag": lambda number, tag: tag in (kinds[number].shared.get("tags") or ()),
             "untabled": lambda id, name: cell(dict(cells_of(rest(id), True, ".")).get(name)),
             "field": lambda id, name: _scalar_field(rest(id), name),
             "holds": _holds,
         }
-        for name, function in functions.items():
-            database.create_function(name, 2, function)
 
     def _fact(self, kind: Kind, name: str) -> Any:
         if name in _OF_KINDS:

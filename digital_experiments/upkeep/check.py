@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, NewerFormat
-from digital_experiments.files import make_folder, read_many, write_atomic
+from digital_experiments.files import make_folder, read_bytes, read_many, write_atomic
 from digital_experiments.ids import looks_like_id, new_id
 from digital_experiments.observation import check_record
 from digital_experiments.store.codecs import load_json
@@ -127,9 +127,7 @@ def check(root: str, vanished: dict[str, str] | None = None) -> Check:
     users: dict[str, list[str]] = {}
     for place in ("", f"{TRASH}/"):
         _check_records(root, place, found, users)
-    known = known_losses(root)
-    found.known = len(known & users.keys())
-    _check_blobs(root, found, users, known)
+    _check_blobs(root, found, users, known_losses(root))
     _check_notes(root, found)
     for name, seen in sorted((vanished or {}).items()):
         problem = f"it is gone; it was there on {seen}."
@@ -179,34 +177,31 @@ def _named_in(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _check_blobs(root: str, found: Check, users: dict[str, list[str]], known: set[str]) -> None:
+    problems: dict[str, str | None] = {}
+    for name in [name for name in users if name.endswith(".json")]:
+        problems[name] = problem_with(root, name)
+        if problems[name] is None:
+            _add_inner(root, name, users)
     names = sorted({*users, *blob_names(root)})
-    checked: set[str] = set()
     with progress(len(names), f"Checking blobs of {root}") as advance:
-        while names:
-            name = names.pop()
+        for name in names:
             advance(1)
-            if name in checked:
-                continue
-            checked.add(name)
-            problem = problem_with(root, name)
+            problem = problems[name] if name in problems else problem_with(root, name)
             if problem is None:
                 found.blobs += 1
-                names += _inner(root, name, users)
-            elif name not in known or "missing" not in problem:
+            elif name in known and "missing" in problem:
+                found.known += 1
+            else:
                 path = f"{BLOBS}/{name[:2]}/{name}"
-                lost = tuple(users.get(name, ()))
-                found.damages.append(Damage("blob", path, problem, lost))
+                found.damages.append(Damage("blob", path, problem, tuple(users.get(name, ()))))
 
 
-def _inner(root: str, name: str, users: dict[str, list[str]]) -> list[str]:
-    """The blobs that a healthy blob of JSON names by a tag, such as the parts of an environment."""
-    if not name.endswith(".json"):
-        return []
-    (data,) = read_many(blob_folder(root, name), [name])
-    inner = [n for n, _ in tagged(load_json(data)) if BLOB_NAME.fullmatch(n)] if data else []  # type: ignore[arg-type]
-    for other in inner:
-        users.setdefault(other, []).extend(f"a part of {user}" for user in users.get(name, ()))
-    return inner
+def _add_inner(root: str, name: str, users: dict[str, list[str]]) -> None:
+    """Note who needs the blobs that a blob names by a tag, such as the parts of an environment."""
+    content = load_json(read_bytes(f"{blob_folder(root, name)}/{name}"))
+    for inner, _ in tagged(content):
+        if BLOB_NAME.fullmatch(inner):
+            users.setdefault(inner, []).extend(f"a part of {user}" for user in users[name])
 
 
 def _check_notes(root: str, found: Check) -> None:

@@ -54,16 +54,18 @@ def collect(root: str, dry_run: bool = False) -> Collected:
     seen: set[str] = set()
     kept = with_inner(root, _references(root, seen))
     unused = sorted(set(blob_names(root)) - kept)
-    size = sum(_size(root, name) for name in unused)
+    sizes = {name: _size(root, name) for name in unused}
     if dry_run:
-        return Collected(unused, size, 0, postponed=False)
-    if unused and not _remove(root, unused, seen):
+        return Collected(unused, sum(sizes.values()), 0, postponed=False)
+    removed = _remove(root, unused, seen) if unused else []
+    if removed is None:
         return Collected([], 0, 0, postponed=True)
-    return Collected(unused, size, _leftovers(root), postponed=False)
+    size = sum(sizes[name] for name in removed)
+    return Collected(removed, size, _leftovers(root), postponed=False)
 
 
-def _remove(root: str, unused: list[str], seen: set[str]) -> bool:
-    """Remove blobs, except those that a writer has come to need; False if that can't be told."""
+def _remove(root: str, unused: list[str], seen: set[str]) -> list[str] | None:
+    """Remove blobs, except those that a writer has come to need; None if that can't be told."""
     aside = f"{root}/{BLOBS}/{ASIDE}{new_id()}"
     make_folder(aside)  # a change of the folder, at which writers look blobs up anew
     for name in unused:
@@ -73,12 +75,13 @@ def _remove(root: str, unused: list[str], seen: set[str]) -> bool:
     needed = _references(root, seen) if settled else set(unused)
     for name in with_inner_aside(root, aside, needed):
         _return(root, aside, name)
-    for name in os.listdir(aside):
+    removed = sorted(os.listdir(aside))
+    for name in removed:
         with suppress(FileNotFoundError):
             os.unlink(f"{aside}/{name}")
     with suppress(OSError):
         os.rmdir(aside)
-    return settled
+    return removed if settled else None
 
 
 def with_inner_aside(root: str, aside: str, names: set[str]) -> set[str]:
