@@ -83,7 +83,7 @@ def begin_file(folder: str) -> tuple[sqlite3.Connection, str]:
     return database, path
 
 
-def finish_file(database: sqlite3.Connection, path: str) -> sqlite3.Connection | None:
+def finish_file(database: sqlite3.Connection, path: str) -> sqlite3.Connection:
     """Let everybody see a database that was begun, in place of earlier ones."""
     database.close()
     folder = os.path.dirname(path)
@@ -92,7 +92,10 @@ def finish_file(database: sqlite3.Connection, path: str) -> sqlite3.Connection |
     for name in os.listdir(folder):
         if not name.startswith((os.path.basename(final), ".")):
             discard(os.path.join(folder, name))
-    return open_file(final)
+    finished = open_file(final)
+    if finished is None:
+        raise sqlite3.OperationalError("somebody removed the index as it was made")
+    return finished
 
 
 def discard(path: str) -> None:

@@ -227,6 +227,12 @@ class Index:
         self._version = version
         self._seen = None
         run = self._database.execute
+        try:
+            self._recall(run)
+        except (ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError) as problem:
+            raise sqlite3.DatabaseError(f"the index is damaged: {problem}") from problem
+
+    def _recall(self, run: Callable[[str], Iterable[Any]]) -> None:
         self.slots = {name: slot for slot, name in run("SELECT slot, name FROM columns")}
         for number, count, detail in run("SELECT kind, count, detail FROM kinds"):
             if number not in self.kinds:
