@@ -137,7 +137,7 @@ def local_time(start: str) -> str:
 def duration_text(seconds: float) -> str:
     """Seconds for people.
 
-    >>> [duration_text(s) for s in (0.00002, 0.25, 12.3, 3700)]
+    >>> [duration_text(s) for s in (0.00002, 0.25, 12.3, 3660)]
     ['20 µs', '250 ms', '12.3 s', '1 h 01 min']
     """
     if seconds < 0.001:

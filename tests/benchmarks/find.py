@@ -129,14 +129,8 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["DE_CACHE_DIR"] = f"{name}/cache"
         folder = Path(name, "store")
-        print(
-            json.dumps(
-                {
-                    "observations": count,
-                    "recorded_s": round(seconds(lambda: generate(folder, count)), 1),
-                }
-            )
-        )
+        taken = seconds(lambda: generate(folder, count))
+        print(json.dumps({"observations": count, "recorded_s": round(taken, 1)}), flush=True)
         time.sleep(2.5)
 
         def forget() -> None:
