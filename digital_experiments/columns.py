@@ -169,7 +169,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _part(name: str) -> int:
-    parts = ("id", "status", "result", "config", "metrics", "metadata")
+    parts = ("id", "status", "tags", "note", "result", "config", "metrics", "metadata")
     return next((n for n, part in enumerate(parts) if name.startswith(part)), len(parts))
 
 

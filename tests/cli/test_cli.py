@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from digital_experiments import current_dir, experiment
+from digital_experiments.cli import main
 
 RUN = [sys.executable, "-c", "from digital_experiments.cli import main; main()"]
 
@@ -55,10 +57,9 @@ def store() -> Any:
 
 def run(*words: str, fails: int = 0, answer: str = "") -> str:
     """What a command says; on standard error where it fails."""
-    job = subprocess.run([*RUN, *words], capture_output=True, text=True, input=answer)
-    assert job.returncode == fails, job.stderr
-    assert "Traceback" not in job.stderr
-    return job.stderr if fails == 2 else job.stdout
+    seen = CliRunner().invoke(main, words, input=answer)
+    assert seen.exit_code == fails, seen.output
+    return seen.stderr if fails == 2 else seen.stdout
 
 
 def test_ls_without_a_store_lists_the_stores(store: Any) -> None:
