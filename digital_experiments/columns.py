@@ -200,6 +200,8 @@ def _column(name: str, values: Sequence[Any]) -> Any:
     import numpy
     import pandas
 
+    if isinstance(values, numpy.ndarray):
+        return values.copy()  # it may be read-only
     kinds = set(map(type, values))
     present = kinds - {type(None)}
     if kinds == {int}:

@@ -80,7 +80,7 @@ def _table(
     limit: int | None,
     chosen: dict[str, Any],
 ) -> dict[str, list[Any]]:
-    from digital_experiments.store.query import Query
+    from digital_experiments.store.query import Query, as_lists
 
     statuses = chosen.pop("status") or None
     order = (sort.removeprefix("-"), sort.startswith("-")) if sort else None
@@ -89,10 +89,10 @@ def _table(
     )
     query = Query(store.backend.index, selection)
     if names is not None:
-        return query.table(names)
+        return as_lists(query.table(names))
     own = query.table(["id", "status", "start", "duration", "tags", "note"])
     table = query.table()
-    return {**own, **{name: values for name, values in table.items() if name != "id"}}
+    return as_lists({**own, **{name: values for name, values in table.items() if name != "id"}})
 
 
 def _objects(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -178,11 +178,11 @@ def best(store: str | None, by: str, smallest: bool, where: str | None, as_json:
     digital-experiments best train --by result.loss --min
     """
     from digital_experiments.errors import UnknownColumn, did_you_mean
-    from digital_experiments.store.query import Query
+    from digital_experiments.store.query import Query, as_lists
 
     found = one_store(store)
     selection = select(where=where, order=(by, not smallest), experiment=found.name)
-    table = Query(found.backend.index, selection).table(["id", by])
+    table = as_lists(Query(found.backend.index, selection).table(["id", by]))
     pairs = zip(table["id"], table.get(by, []), strict=False)
     numbers = [(id, v) for id, v in pairs if isinstance(v, (int, float)) and v == v]
     if not numbers:

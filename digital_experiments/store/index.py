@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from digital_experiments.columns import Block, Flat, Path, column_name, flatten, paths_of
 from digital_experiments.errors import DamagedRecord
-from digital_experiments.ids import utc_text
+from digital_experiments.ids import new_id, utc_text
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store import database
 from digital_experiments.store.codecs import load_pickle
@@ -315,6 +315,7 @@ class Index:
         try:
             with paused_collection():
                 yield
+            self._put("change", new_id())
             self._database.execute("COMMIT")
         except BaseException:
             self._seen = None

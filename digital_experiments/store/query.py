@@ -12,6 +12,7 @@ from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.selection import Selection
+from digital_experiments.store import results
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
 from digital_experiments.store.index import (
@@ -149,8 +150,10 @@ class Query:
         columns: Iterable[str] | None = None,
         include_metadata: bool = False,
         sep: str = ".",
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, Sequence[Any]]:
         """The cells of the observations, column by column; None where one has no such field.
+
+        A column of a large table may be a NumPy array.
 
         Raises
         ------
@@ -164,21 +167,23 @@ class Query:
 
     def _table(
         self, database: sqlite3.Connection, asked: list[str] | None, metadata: bool, sep: str
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, Sequence[Any]]:
         kinds = self._chosen(database)
         names = self._named(kinds, asked, metadata)
         read = [name for name in names if name not in _OF_KINDS and not _is_shared(name)]
-        taken = self._fetch(database, kinds, read) if kinds else [[], [], *([] for _ in read)]
-        ids, numbers, cells = taken[0], taken[1], dict(zip(read, taken[2:], strict=True))
+        if "tags" in names and "id" not in read:
+            read.append("id")
+        numbers, cells = self._fetch(database, kinds, read)
         present = [self.index.kinds[number] for number in set(numbers)]
         if asked is None:
             names = [name for name in names if self._is_held(name, present)]
-        found: dict[str, list[Any]] = {}
+        found: dict[str, Sequence[Any]] = {}
         for name in names:
             if name in cells:
                 found[name] = _shown(cells[name])
             elif name == "tags":
-                found[name] = [self._tags(id, n) for id, n in zip(ids, numbers, strict=True)]
+                pairs = zip(cells["id"], numbers, strict=True)
+                found[name] = [self._tags(id, n) for id, n in pairs]
             else:
                 by_kind = {kind.number: self._fact(kind, name) for kind in present}
                 found[name] = [by_kind[n] for n in numbers]
@@ -188,23 +193,30 @@ class Query:
 
     def _fetch(
         self, database: sqlite3.Connection, kinds: list[Kind], names: list[str]
-    ) -> list[list[Any]]:
-        """The id and the kind of each row, and the columns named."""
-        cells = ["rows.id", "kind", *(self._sql_of(name, kinds) or "NULL" for name in names)]
+    ) -> tuple[Sequence[int], dict[str, Sequence[Any]]]:
+        """The kind of each row, and the columns named."""
+        if not kinds:
+            return [], {name: [] for name in names}
+        cells = ["kind", *(self._sql_of(name, kinds) or "NULL" for name in names)]
         condition, parameters = self._condition(kinds)
         limit = "" if self.selection.limit is None else f"LIMIT {self.selection.limit}"
         rest = f"FROM rows WHERE {condition} {self._order()} {limit}"
-        columns: list[list[Any]] = []
+        key = f"{cells} {rest}"
         with paused_collection():
+            kept = results.find(database, key, parameters)
+            if kept is not None:
+                return [int(n) for n in kept[0]], dict(zip(names, kept[1:], strict=True))
+            columns: list[list[Any]] = []
             database.execute("BEGIN")  # all of it as it is now, whoever writes meanwhile
             try:
                 for some in batches(cells, _WIDEST):
-                    columns += _read_columns(
-                        database, f"SELECT {', '.join(some)} {rest}", parameters
-                    )
+                    text = f"SELECT {', '.join(some)} {rest}"
+                    columns += _read_columns(database, text, parameters)
             finally:
                 database.execute("COMMIT")
-        return columns
+            if len(columns[0]) >= results.LARGE:
+                results.keep(database, key, parameters, columns)
+        return columns[0], dict(zip(names, columns[1:], strict=True))
 
     def _named(self, kinds: list[Kind], asked: list[str] | None, metadata: bool) -> list[str]:
         """The columns asked for; a name such as ``config`` stands for all that start so."""
@@ -252,15 +264,14 @@ class Query:
 
     def _table_of(
         self, found: list[Observation], asked: list[str] | None, metadata: bool, sep: str
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, Sequence[Any]]:
         """The same from observations that had to be looked at one by one."""
         inner = Selection(
             where=None, order=self.selection.order, newest_first=self.selection.newest_first
         )
         ids = {o.id for o in found}
-        whole = Query(self.index, inner).table(
-            None if asked is None else ["id", *asked], metadata, sep
-        )
+        columns = None if asked is None else ["id", *asked]
+        whole = as_lists(Query(self.index, inner).table(columns, metadata, sep))
         keep = [n for n, id in enumerate(whole["id"]) if id in ids]
         names = (
             whole if asked is None else [name for name in whole if name != "id" or "id" in asked]
@@ -295,8 +306,7 @@ class Query:
     def _condition(self, kinds: list[Kind]) -> tuple[str, list[Any]]:
         selection = self.selection
         parts, parameters = [], []
-        if len(kinds) < sum(1 for kind in self.index.kinds.values() if kind.count):
-            parts.append(f"kind IN ({', '.join(str(kind.number) for kind in kinds)})")
+        parts.append(f"kind IN ({', '.join(str(kind.number) for kind in kinds)})")
         if selection.since is not None:
             parts.append("start >= ?")
             parameters.append(selection.since)
@@ -312,7 +322,7 @@ class Query:
             text, more = selection.where.sql(_Columns(self, kinds))
             parts.append(text)
             parameters.extend(more)
-        return " AND ".join(parts) or "1", parameters
+        return " AND ".join(parts), parameters
 
     def _has_value(self, name: str, kinds: list[Kind]) -> str:
         """A config field's having a value; text that only shows another value does not count."""
@@ -425,6 +435,11 @@ class _Columns:
         return cell(value)
 
 
+def as_lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Columns as lists, those too that are arrays."""
+    return {n: v if isinstance(v, list) else v.tolist() for n, v in table.items()}
+
+
 def _same(notes: Notes) -> Notes:
     return notes
 
@@ -450,8 +465,10 @@ def _restored(kind: Kind, row: Sequence[Any], picks: list[int]) -> Plain:
     return restore(kind.paths, (uncell(row[n]) for n in picks), kind.shared)
 
 
-def _shown(cells: list[Any]) -> list[Any]:
-    """Cells as a table shows them."""
+def _shown(cells: Sequence[Any]) -> Sequence[Any]:
+    """Cells as a table shows them; an array of numbers stays one."""
+    if not isinstance(cells, list):
+        return cells
     kinds = set(map(type, cells))
     if bytes not in kinds:
         return cells

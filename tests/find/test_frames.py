@@ -196,3 +196,26 @@ def test_a_backend_of_ones_own_is_listed_in_the_same_way(folder: Path) -> None:
     Kept.kept["later"] = Observation(new_id(), {"x": 9}, 81, {"status": "completed"})
     with pytest.raises(TypeError, match="kept by Kept"):
         square.delete("later")
+
+
+def test_a_large_table_is_the_same_when_it_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digital_experiments.store.results.LARGE", 5)
+
+    @experiment
+    def fit(x: int, name: str = "a", flag: bool = True, odd: Any = None) -> float:
+        return x / 2
+
+    for x in range(10):
+        fit(x, odd=x if x % 2 else "even")
+    for selection in ({}, {"where": "config.x > 2"}, {"newest_first": True}, {"odd": [1]}):
+        first = fit.to_dataframe(**selection)
+        again = fit.to_dataframe(**selection)
+        pd.testing.assert_frame_equal(first, again)
+        again.loc[:, "config.x"] = 0  # it may be written to
+        pd.testing.assert_frame_equal(first, fit.to_dataframe(**selection))
+    fit(11)
+    assert len(fit.to_dataframe()) == 11
+    fit.annotate(fit.observations()[0].id, tags=["best"])
+    assert len(fit.to_dataframe(columns=["tags"], tags="best")) == 1
+    fit.delete(fit.observations()[0])
+    assert fit.to_dataframe()["config.x"].tolist() == [*range(1, 10), 11]
