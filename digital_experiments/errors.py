@@ -113,7 +113,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     import difflib
 
-    known = list(known)
+    known = list(dict.fromkeys(known))
     listed = ", ".join(repr(k) for k in known[:_LISTED]) or "none"
     listed += f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     near = difflib.get_close_matches(name, known, n=1)

@@ -127,12 +127,22 @@ def checked_tags(tags: str | Iterable[str]) -> list[str]:
     return listed
 
 
-def checked_limit(limit: int | None) -> int | None:
+def checked_columns(columns: Iterable[str] | None) -> list[str] | None:
+    """Names of columns."""
+    if columns is None:
+        return None
+    listed = [] if isinstance(columns, str) else list(columns)
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"columns must be a list of names, not {columns!r}.")
+    return listed
+
+
+def checked_limit(limit: int | None, name: str = "limit") -> int | None:
     """A number of observations."""
     if limit is None:
         return None
     if isinstance(limit, bool) or not isinstance(limit, SupportsIndex) or limit.__index__() < 0:
-        raise ValueError(f"limit must be a number of observations, 0 or more, not {limit!r}.")
+        raise ValueError(f"{name} must be a number of observations, 0 or more, not {limit!r}.")
     return int(limit)
 
 
@@ -156,7 +166,13 @@ def moment(value: Moment, name: str, whole_day: bool = False) -> str | None:
     """
     if value is None:
         return None
-    then = _then(value, name)
+    try:
+        return _in_utc(_then(value, name), whole_day)
+    except OverflowError:
+        raise ValueError(f"{name}={value!r} is beyond all calendars.") from None
+
+
+def _in_utc(then: date, whole_day: bool) -> str:
     if not isinstance(then, datetime):
         day = then + timedelta(days=1) if whole_day else then
         then = datetime(day.year, day.month, day.day)

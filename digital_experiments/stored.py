@@ -21,7 +21,14 @@ from digital_experiments.errors import (
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.selection import Moment, Selection, Status, checked_tags, select
+from digital_experiments.selection import (
+    Moment,
+    Selection,
+    Status,
+    checked_columns,
+    checked_tags,
+    select,
+)
 from digital_experiments.store.layout import BLOBS, STORAGE
 from digital_experiments.store.notes import add_note
 from digital_experiments.store.records import split_name
@@ -218,8 +225,7 @@ class StoredExperiment(Storekeeping):
         """
         from digital_experiments.columns import frame
 
-        if isinstance(columns, str):
-            raise TypeError(f"columns must be a list of names, not the text {columns!r}.")
+        columns = checked_columns(columns)
         chosen = self._selected(current_code_only, status, **selection)
         table = self._query(chosen).table(columns, include_metadata, normalising_sep)
         self._tell_of_damage()
@@ -396,9 +402,6 @@ class StoredExperiment(Storekeeping):
 
     def __repr__(self) -> str:
         return f"StoredExperiment({self.name or str(self.root)!r})"
-
-    def __len__(self) -> int:
-        return len(self.observations(status=None))
 
     def _repr_html_(self) -> str:
         import html

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digital_experiments.backends import Backend, FileBackend
+from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.selection import Moment, Selection, byte_count, checked_limit, moment
 from digital_experiments.store.records import PARSERS
@@ -161,7 +162,7 @@ class Storekeeping:
         if keep is None and older_than is None and bigger_than is None:
             raise ValueError("prune needs a condition: keep=, older_than= or bigger_than=.")
         size = -1 if bigger_than is None else byte_count(bigger_than, "bigger_than")
-        kept = checked_limit(keep) or 0
+        kept = checked_limit(keep, "keep") or 0
         chosen = Selection(experiment=self.name)
         ids = self._ids_of(chosen)
         old = set(
@@ -271,4 +272,7 @@ class Storekeeping:
 
 def _ids(which: Which) -> list[str]:
     some = [which] if isinstance(which, (str, Observation)) else which
-    return list(dict.fromkeys(one.id if isinstance(one, Observation) else one for one in some))
+    if not isinstance(some, Iterable):
+        raise TypeError(f"expected observations or their ids, not {which!r}.")
+    ids = (one.id if isinstance(one, Observation) else one for one in some)
+    return [check_id(id) for id in dict.fromkeys(ids)]

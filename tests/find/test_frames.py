@@ -127,6 +127,8 @@ def test_columns_are_chosen_in_their_order() -> None:
         fit.to_dataframe(columns=["config.lrr"])
     with pytest.raises(TypeError, match="a list of names"):
         fit.to_dataframe(columns="config.lr")
+    with pytest.raises(TypeError, match="a list of names"):
+        fit.to_dataframe(columns=[3])  # type: ignore[list-item]
     assert list(fit.to_dataframe(normalising_sep="/")) == [
         *("id", "result/loss", "config/lr", "config/seed")
     ]

@@ -170,6 +170,8 @@ def test_times_select(train: Experiment[..., Any]) -> None:
     assert len(train.observations(since=datetime.now(UTC))) == 0
     with pytest.raises(ValueError, match=r"since='last week' is no time: expected ISO 8601"):
         train.observations(since="last week")
+    with pytest.raises(ValueError, match="beyond all calendars"):
+        train.observations(since="99999999999d")
     with pytest.raises(TypeError, match="since must be a time"):
         train.observations(since=3)  # type: ignore[arg-type]
 

@@ -60,6 +60,9 @@ def test_deleting_takes_observations_lists_and_ids(save: Experiment[..., Any]) -
     assert save.delete([]) == []
     with pytest.raises(ObservationNotFound, match="Nothing was changed"):
         save.delete([save.observations(n=4)[0].id, "missing"])
+    for wrong, error in ((None, TypeError), (3, TypeError), ("../x", ValueError)):
+        with pytest.raises(error):
+            save.delete(wrong)  # type: ignore[arg-type]
     assert results(save) == [4, 5]
 
 
@@ -181,6 +184,8 @@ def test_pruning_needs_a_condition_that_can_be_read(save: Experiment[..., Any]) 
         save.prune()
     with pytest.raises(ValueError, match="bigger_than must be a size"):
         save.prune(bigger_than="large")
+    with pytest.raises(ValueError, match="keep must be a number"):
+        save.prune(keep=-1)
     with pytest.raises(ValueError, match="older_than='old' is no time"):
         save.prune(older_than="old")
 
