@@ -113,8 +113,10 @@ def flatten(record: dict[str, Plain]) -> Flat:
     for key, item in record["metadata"].items():
         if key in SHARED:
             shared[key] = item
+        elif type(item) is dict and item:
+            row.dict(("metadata", key), item)
         else:
-            row.entry(("metadata",), key, item)
+            row.leaf(("metadata",), key, item)
     return Flat(tuple(row.blocks), row.values, shared, row.simple)
 
 

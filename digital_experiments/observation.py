@@ -350,7 +350,7 @@ def check_record(record: Plain, id: str) -> None:
     if not isinstance(record, dict) or "format" not in record:
         raise DamagedRecord("it holds no observation.")
     version = record["format"]
-    if isinstance(version, int) and version > FORMAT:
+    if type(version) is int and version > FORMAT:
         raise NewerFormat(
             f"it has format {version}, and this release reads up to {FORMAT}: "
             "upgrade digital-experiments to open it."

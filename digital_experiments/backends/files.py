@@ -202,10 +202,10 @@ class FileBackend(Backend):
 
     def scan(self, names: list[str]) -> Iterator[Scanned]:
         """Name, id and record of each file; a problem if it is damaged, None if it is no record."""
-        split = {name: self._split(name) for name in names}
-        records = [name for name in names if split[name]]
+        records = [n for n in names if n.endswith(self._suffixes) and n[0] != "."]
         for name, data in zip(records, read_many(self._folder, records), strict=True):
-            id, suffix = split[name] or ("", "")
+            id, dot, ending = name.rpartition(".")
+            suffix = dot + ending
             try:
                 yield name, id, self._record(id, suffix, data)
             except DamagedRecord as problem:
@@ -222,11 +222,6 @@ class FileBackend(Backend):
             or os.path.exists(f"{self._folder}/{TRASH}/{name}")
             or os.path.exists(f"{self._folder}/{DAMAGED}/{name}")
         }
-
-    def _split(self, name: str) -> tuple[str, str] | None:
-        id, dot, ending = name.rpartition(".")
-        known = id and name[0] != "." and dot + ending in self._suffixes
-        return (id, dot + ending) if known else None
 
     def _record(self, id: str, suffix: str, data: bytes | OSError | None) -> Plain:
         if data is None:

@@ -15,19 +15,45 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from digital_experiments.columns import Block, Flat, Path, column_name, flatten, paths_of
+from digital_experiments.columns import (
+    Block,
+    Path,
+    column_name,
+    flatten,
+    paths_of,
+    restore,
+)
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.ids import new_id, utc_text
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store import database
 from digital_experiments.store.codecs import load_pickle
+from digital_experiments.store.halves import in_halves
 from digital_experiments.store.progress import progress
 from digital_experiments.values import Plain, without_pickles
 
 T = TypeVar("T")
+Key = tuple[tuple[Block, ...], str, bool]
+"""What tells kinds apart: blocks, the repr of what is shared, whether they are simple."""
+
+Prepared = tuple[
+    str,
+    str,
+    str | None,
+    Key | None,
+    list[Any] | None,
+    dict[str, Plain] | None,
+    bytes | None,
+    str | None,
+]
+"""Name, id, start, key of the kind, values, shared metadata; the record, if no row holds it; and
+the problem, if there is one. A plain tuple: many of them go from one process to another.
+"""
+
 Scanned = tuple[str, str, "dict[str, Plain] | DamagedRecord | None"]
 
 SLOTS = 1500  # columns of a table; SQLite takes 2000
@@ -135,7 +161,7 @@ class Index:
         self.notes: Mapping[str, Notes] = {}
         self.damaged: dict[str, str] = {}
         self.vanished_names: set[str] = set()
-        self._kind_of: dict[Any, Kind] = {}
+        self._kind_of: dict[Key, Kind] = {}
         self._version = -1
         self._seen: str | None = None
         self._saved_at = 0.0
@@ -365,47 +391,43 @@ class Index:
         if not names:
             return
         rows: dict[int, list[tuple[Any, ...]]] = {}
+        prepare = partial(prepared, self.source)
         with progress(len(names), f"Indexing {self.source.key or 'observations'}") as advance:
-            for number, (name, id, record) in enumerate(self.source.scan(names), 1):
-                self._take(name, id, record, rows)
+            for number, row in enumerate(in_halves(prepare, names), 1):
+                self._take(row, rows)
                 if number % _BATCH == 0:
                     self._insert(rows)
                     advance(_BATCH)
         self._insert(rows)
 
-    def _take(
-        self, name: str, id: str, record: Any, rows: dict[int, list[tuple[Any, ...]]]
-    ) -> None:
+    def _take(self, row: Prepared, rows: dict[int, list[tuple[Any, ...]]]) -> None:
         assert self._database is not None
-        if isinstance(record, DamagedRecord):
-            self.damaged[name] = str(record)
+        name, id, start, key, values, shared, rest, problem = row
+        if problem is not None:
+            self.damaged[name] = problem
             query = "INSERT OR REPLACE INTO damaged VALUES (?, ?)"
-            self._database.execute(query, (name, str(record)))
+            self._database.execute(query, (name, problem))
             return
         if name in self.damaged:
             del self.damaged[name]
             self._database.execute("DELETE FROM damaged WHERE name = ?", (name,))
-        if record is None:
+        if key is None or values is None or shared is None:
             return
-        flat = flatten(record)
-        kind = self._kind(flat)
-        values = flat.values
+        kind = self._kind_of.get(key) or self._new_kind(key, shared)
         if not kind.simple:
+            if rest is None:  # its columns are too many, or of one name
+                rest = pickle.dumps(restore(kind.paths, values, shared), 5)
             values = [v for v, keep in zip(values, kind.kept, strict=True) if keep]
-            data = pickle.dumps(without_pickles(record), 5)
-            self._database.execute("INSERT OR REPLACE INTO rests VALUES (?, ?)", (id, data))
+            self._database.execute("INSERT OR REPLACE INTO rests VALUES (?, ?)", (id, rest))
         if name in self.vanished_names:
             self._database.execute("DELETE FROM vanished WHERE name = ?", (name,))
-        rows.setdefault(kind.number, []).append((id, start_of(record), *values))
+        rows.setdefault(kind.number, []).append((id, start, *values))
 
-    def _kind(self, flat: Flat) -> Kind:
-        key = _kind_key(flat.blocks, flat.shared, flat.simple)
-        return self._kind_of.get(key) or self._new_kind(key, flat)
-
-    def _new_kind(self, key: Any, flat: Flat) -> Kind:
+    def _new_kind(self, key: Key, shared: dict[str, Plain]) -> Kind:
         """A kind that was not seen before, with columns for what it holds."""
         assert self._database is not None
-        paths = paths_of(flat.blocks)
+        blocks, _, simple = key
+        paths = paths_of(blocks)
         names = [column_name(path) for path in paths]
         plain = all(type(key) is str for path in paths for key in path)
         fits = len(set(names)) == len(names)
@@ -415,12 +437,12 @@ class Index:
                 self._database.execute(f"ALTER TABLE rows ADD COLUMN c{slot}")
                 self._database.execute("INSERT INTO columns VALUES (?, ?)", (slot, name))
                 self.slots[name] = slot
-        simple = flat.simple and plain and fits and all(name in self.slots for name in names)
-        known = self._kind_of.get(_kind_key(flat.blocks, flat.shared, simple))
+        simple = simple and plain and fits and all(name in self.slots for name in names)
+        known = self._kind_of.get(_kind_key(blocks, shared, simple))
         if known is None:
             number = 1 + max(self.kinds, default=0)
-            known = Kind(number, flat.blocks, flat.shared, simple)
-            detail = pickle.dumps((flat.blocks, flat.shared, simple))
+            known = Kind(number, blocks, shared, simple)
+            detail = pickle.dumps((blocks, shared, simple))
             self._database.execute("INSERT INTO kinds VALUES (?, 0, ?)", (number, detail))
             self._add_kind(known)
         self._kind_of[key] = known
@@ -460,7 +482,27 @@ class Index:
         self.notes = notes
 
 
-def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Any:
+def prepared(source: Source, names: list[str]) -> Iterator[Prepared]:
+    """What is to be put into the tables for each file: a row, a problem, or nothing.
+
+    What many rows have in common is one object, so that it is compared and pickled once.
+    """
+    keys: dict[Key, Key] = {}
+    shared: dict[str, dict[str, Plain]] = {}
+    for name, id, record in source.scan(names):
+        if record is None or isinstance(record, DamagedRecord):
+            problem = None if record is None else str(record)
+            yield name, id, None, None, None, None, None, problem
+            continue
+        flat = flatten(record)
+        key = _kind_key(flat.blocks, flat.shared, flat.simple)
+        key = keys.setdefault(key, key)
+        common = shared.setdefault(key[1], flat.shared)
+        rest = None if flat.simple else pickle.dumps(without_pickles(record), 5)
+        yield name, id, start_of(record), key, flat.values, common, rest, None
+
+
+def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Key:
     """What tells kinds apart, quick to make and to compare."""
     return (blocks, repr(shared), simple)
 
@@ -512,11 +554,13 @@ def uncell(value: Any) -> Any:
 
 def start_of(record: dict[str, Plain]) -> str | None:
     """When a run began, as ISO 8601 in UTC."""
-    timing = record["metadata"].get("timing")
-    total = timing.get("total", timing) if isinstance(timing, dict) else None
-    start = total.get("start") if isinstance(total, dict) else None
-    if not isinstance(start, str) or start.endswith("+00:00"):
-        return start if isinstance(start, str) else None
+    try:
+        timing = record["metadata"]["timing"]
+        start = timing.get("total", timing)["start"]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if type(start) is not str or start[-6:] == "+00:00":
+        return start if type(start) is str else None
     from digital_experiments.selection import moment
 
     try:

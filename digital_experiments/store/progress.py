@@ -37,7 +37,7 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
             bar.start()
             bar.add_task(what, total=total)
         if bar is not None:
-            bar.update(bar.task_ids[0], completed=done)
+            bar.update(bar.task_ids[0], completed=done, refresh=True)
 
     try:
         yield advance
@@ -58,4 +58,4 @@ def _bar() -> Any:
 
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=False)
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)

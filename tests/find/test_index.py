@@ -291,3 +291,41 @@ def test_the_difference_of_two_listings(before: list[str], after: list[str]) -> 
 def test_a_difference_does_not_depend_on_order() -> None:
     changes = difference("a\nb\nc\nd", "d\nb\ne\na")
     assert (changes.added, changes.gone) == ({"e"}, {"c"})
+
+
+def test_many_records_are_indexed_by_two_processes_as_by_one(folder: Path) -> None:
+    """In a process of one thread, and if the other process dies."""
+    script = folder / "many.py"
+    script.write_text(
+        "import os, sys, threading\n"
+        "from digital_experiments import experiment, open_experiment\n"
+        "from digital_experiments.store import halves\n"
+        "f = experiment(root='many', name='f')(lambda x: {'y': range(x), 'x': x})\n"
+        "for x in range(300): f(x)\n"
+        "halves.MANY, halves._SLAB = 10, 70\n"
+        "forks, real = [], os.fork\n"
+        "def fork():\n"
+        "    forks.append(1)\n"
+        "    pid = real()\n"
+        "    if pid == 0 and 'die' in sys.argv: os._exit(1)\n"
+        "    return pid\n"
+        "os.fork = fork\n"
+        "if 'thread' in sys.argv:\n"
+        "    event = threading.Event()\n"
+        "    thread = threading.Thread(target=event.wait); thread.start()\n"
+        "found = open_experiment('many').observations()\n"
+        "assert [o.config['x'] for o in found] == list(range(300))\n"
+        "assert found[7].result == {'y': range(7), 'x': 7}\n"
+        "if 'thread' in sys.argv: event.set(); thread.join()\n"
+        "print(len(forks))\n"
+        "try: os.waitpid(-1, 0)\n"
+        "except ChildProcessError: print('no child is left')\n"
+    )
+    for words, forks in (([], "5"), (["die"], "5"), (["thread"], "0")):
+        shutil.rmtree("many", ignore_errors=True)
+        shutil.rmtree("cache", ignore_errors=True)
+        command = [sys.executable, "-W", "error", script, *words]
+        seen = subprocess.run(command, capture_output=True, text=True)
+        assert seen.returncode == 0, seen.stderr
+        if len(os.sched_getaffinity(0)) > 1:
+            assert seen.stdout.split("\n")[:2] == [forks, "no child is left"]
