@@ -87,12 +87,8 @@ def _table(
     selection = select(
         statuses, limit=limit, newest_first=True, order=order, experiment=store.name, **chosen
     )
-    query = Query(store.backend.index, selection)
-    if names is not None:
-        return as_lists(query.table(names))
-    own = query.table(["id", "status", "start", "duration", "tags", "note"])
-    table = query.table()
-    return as_lists({**own, **{name: values for name, values in table.items() if name != "id"}})
+    lead = ["status", "start", "duration", "tags", "note"]
+    return as_lists(Query(store.backend.index, selection, lead).table(names))
 
 
 def _objects(table: dict[str, list[Any]]) -> list[dict[str, Any]]:

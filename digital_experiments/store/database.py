@@ -15,7 +15,7 @@ from digital_experiments.digest import short_hash
 from digital_experiments.files import make_folder
 from digital_experiments.ids import new_id
 
-VERSION = 2
+VERSION = 3
 _ENDING = ".sqlite"
 _UNUSED = 90 * 24 * 3600  # seconds
 _BUSY = 10.0  # seconds to wait for another writer
@@ -27,7 +27,6 @@ CREATE TABLE kinds (kind INTEGER PRIMARY KEY, count INTEGER, detail BLOB);
 CREATE TABLE rows (id TEXT PRIMARY KEY, kind INTEGER, start TEXT) WITHOUT ROWID;
 CREATE TABLE rests (id TEXT PRIMARY KEY, data BLOB);
 CREATE TABLE damaged (name TEXT PRIMARY KEY, problem TEXT) WITHOUT ROWID;
-CREATE TABLE results (key TEXT PRIMARY KEY, data BLOB);
 CREATE TABLE vanished (name TEXT PRIMARY KEY, seen TEXT) WITHOUT ROWID;
 CREATE TABLE tags (id TEXT, tag TEXT, given INTEGER, PRIMARY KEY (id, tag)) WITHOUT ROWID;
 CREATE TABLE notes (id TEXT PRIMARY KEY, note TEXT) WITHOUT ROWID;

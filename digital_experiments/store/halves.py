@@ -15,7 +15,7 @@ T = TypeVar("T")
 MANY = 20_000
 """Items from which on a second process is worth its start."""
 
-_OWN = 0.3  # of the items; who asked has more to do with them
+_OWN = 0.4  # of the items; who asked has more to do with them
 _SLAB = 40_000  # items at a time: what a child has done is held in memory
 
 

@@ -13,9 +13,10 @@ import pickle
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -39,20 +40,6 @@ from digital_experiments.values import Plain, without_pickles
 T = TypeVar("T")
 Key = tuple[tuple[Block, ...], str, bool]
 """What tells kinds apart: blocks, the repr of what is shared, whether they are simple."""
-
-Prepared = tuple[
-    str,
-    str,
-    str | None,
-    Key | None,
-    list[Any] | None,
-    dict[str, Plain] | None,
-    bytes | None,
-    str | None,
-]
-"""Name, id, start, key of the kind, values, shared metadata; the record, if no row holds it; and
-the problem, if there is one. A plain tuple: many of them go from one process to another.
-"""
 
 Scanned = tuple[str, str, "dict[str, Plain] | DamagedRecord | None"]
 
@@ -129,6 +116,35 @@ class Kind:
         """The experiment that its runs belong to, where they say so."""
         name = self.shared.get("experiment")
         return None if name is None else str(name)
+
+
+class Prepared(NamedTuple):
+    """What is to be put into the tables for some files.
+
+    Attributes
+    ----------
+    files : int
+        How many.
+    rows : list of Rows
+        Those of each kind.
+    problems : dict
+        Of damaged files, by their names.
+    """
+
+    files: int
+    rows: list[Rows]
+    problems: dict[str, str]
+
+
+class Rows(NamedTuple):
+    """Rows of one kind, column by column."""
+
+    key: Key
+    shared: dict[str, Plain]
+    ids: list[str]
+    starts: list[str | None]
+    columns: list[Sequence[Any]]
+    rests: list[bytes | None]
 
 
 class Changes(NamedTuple):
@@ -390,38 +406,30 @@ class Index:
         """Put the records of files into the tables."""
         if not names:
             return
-        rows: dict[int, list[tuple[Any, ...]]] = {}
+        self._find_again(names)
         prepare = partial(prepared, self.source)
         with progress(len(names), f"Indexing {self.source.key or 'observations'}") as advance:
-            for number, row in enumerate(in_halves(prepare, names), 1):
-                self._take(row, rows)
-                if number % _BATCH == 0:
+            for some in in_halves(prepare, names):
+                self._note_damage(some.problems)
+                for rows in some.rows:
                     self._insert(rows)
-                    advance(_BATCH)
-        self._insert(rows)
+                advance(some.files)
 
-    def _take(self, row: Prepared, rows: dict[int, list[tuple[Any, ...]]]) -> None:
+    def _find_again(self, names: list[str]) -> None:
+        """Forget what is known of files that are looked at again."""
         assert self._database is not None
-        name, id, start, key, values, shared, rest, problem = row
-        if problem is not None:
-            self.damaged[name] = problem
-            query = "INSERT OR REPLACE INTO damaged VALUES (?, ?)"
-            self._database.execute(query, (name, problem))
-            return
-        if name in self.damaged:
+        for name in self.damaged.keys() & set(names):
             del self.damaged[name]
             self._database.execute("DELETE FROM damaged WHERE name = ?", (name,))
-        if key is None or values is None or shared is None:
-            return
-        kind = self._kind_of.get(key) or self._new_kind(key, shared)
-        if not kind.simple:
-            if rest is None:  # its columns are too many, or of one name
-                rest = pickle.dumps(restore(kind.paths, values, shared), 5)
-            values = [v for v, keep in zip(values, kind.kept, strict=True) if keep]
-            self._database.execute("INSERT OR REPLACE INTO rests VALUES (?, ?)", (id, rest))
-        if name in self.vanished_names:
+        for name in self.vanished_names.intersection(names):
+            self.vanished_names.remove(name)
             self._database.execute("DELETE FROM vanished WHERE name = ?", (name,))
-        rows.setdefault(kind.number, []).append((id, start, *values))
+
+    def _note_damage(self, problems: dict[str, str]) -> None:
+        assert self._database is not None
+        self.damaged.update(problems)
+        query = "INSERT OR REPLACE INTO damaged VALUES (?, ?)"
+        self._database.executemany(query, problems.items())
 
     def _new_kind(self, key: Key, shared: dict[str, Plain]) -> Kind:
         """A kind that was not seen before, with columns for what it holds."""
@@ -448,17 +456,20 @@ class Index:
         self._kind_of[key] = known
         return known
 
-    def _insert(self, rows: dict[int, list[tuple[Any, ...]]]) -> None:
+    def _insert(self, rows: Rows) -> None:
         assert self._database is not None
-        for number, some in rows.items():
-            kind = self.kinds[number]
-            slots = [f"c{slot}" for slot in kind.columns.values()]
-            places = ", ".join(["id", "start", "kind", *slots])
-            marks = ", ".join(["?", "?", str(number), *("?" * len(slots))])
-            query = f"INSERT OR IGNORE INTO rows ({places}) VALUES ({marks})"
-            cells = zip(*map(_cells, zip(*some, strict=True)), strict=True)
-            self._count(kind, self._database.executemany(query, cells).rowcount)
-        rows.clear()
+        kind = self._kind_of.get(rows.key) or self._new_kind(rows.key, rows.shared)
+        columns = rows.columns
+        if not kind.simple:
+            query = "INSERT OR REPLACE INTO rests VALUES (?, ?)"
+            self._database.executemany(query, zip(rows.ids, _rests(kind, rows), strict=True))
+            columns = [c for c, keep in zip(columns, kind.kept, strict=True) if keep]
+        slots = [f"c{slot}" for slot in kind.columns.values()]
+        places = ", ".join(["id", "start", "kind", *slots])
+        marks = ", ".join(["?", "?", str(kind.number), *("?" * len(slots))])
+        query = f"INSERT OR IGNORE INTO rows ({places}) VALUES ({marks})"
+        cells = zip(rows.ids, rows.starts, *columns, strict=True)
+        self._count(kind, self._database.executemany(query, cells).rowcount)
 
     def _count(self, kind: Kind, change: int) -> None:
         assert self._database is not None
@@ -483,23 +494,40 @@ class Index:
 
 
 def prepared(source: Source, names: list[str]) -> Iterator[Prepared]:
-    """What is to be put into the tables for each file: a row, a problem, or nothing.
+    """What is to be put into the tables for some files, a few thousand at a time."""
+    for some in batches(names, _BATCH):
+        problems: dict[str, str] = {}
+        groups: dict[Key, tuple[Rows, list[list[Any]]]] = {}
+        for name, id, record in source.scan(some):
+            if isinstance(record, DamagedRecord):
+                problems[name] = str(record)
+            elif record is not None:
+                _prepare(id, record, groups)
+        for rows, values in groups.values():
+            rows.columns.extend(map(_cells, zip(*values, strict=True)))
+        yield Prepared(len(some), [rows for rows, _ in groups.values()], problems)
 
-    What many rows have in common is one object, so that it is compared and pickled once.
-    """
-    keys: dict[Key, Key] = {}
-    shared: dict[str, dict[str, Plain]] = {}
-    for name, id, record in source.scan(names):
-        if record is None or isinstance(record, DamagedRecord):
-            problem = None if record is None else str(record)
-            yield name, id, None, None, None, None, None, problem
-            continue
-        flat = flatten(record)
-        key = _kind_key(flat.blocks, flat.shared, flat.simple)
-        key = keys.setdefault(key, key)
-        common = shared.setdefault(key[1], flat.shared)
-        rest = None if flat.simple else pickle.dumps(without_pickles(record), 5)
-        yield name, id, start_of(record), key, flat.values, common, rest, None
+
+def _prepare(
+    id: str, record: dict[str, Plain], groups: dict[Key, tuple[Rows, list[list[Any]]]]
+) -> None:
+    flat = flatten(record)
+    key = _kind_key(flat.blocks, flat.shared, flat.simple)
+    group = groups.get(key)
+    if group is None:
+        group = groups[key] = Rows(key, flat.shared, [], [], [], []), []
+    rows, values = group
+    rows.ids.append(id)
+    rows.starts.append(start_of(record))
+    rows.rests.append(None if flat.simple else pickle.dumps(without_pickles(record), 5))
+    values.append(flat.values)
+
+
+def _rests(kind: Kind, rows: Rows) -> Iterator[bytes]:
+    """Whole records, of those too whose columns are too many, or of one name."""
+    for rest, *values in zip(rows.rests, *rows.columns, strict=True):
+        whole = restore(kind.paths, map(uncell, values), rows.shared)
+        yield pickle.dumps(whole, 5) if rest is None else rest
 
 
 def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Key:
@@ -521,7 +549,7 @@ def cell(value: Any) -> Any:
     return None if value is None else _packed(value)
 
 
-def _cells(column: tuple[Any, ...]) -> Iterable[Any]:
+def _cells(column: Sequence[Any]) -> Sequence[Any]:
     """Many values of one column as they stand in the table; most are so already."""
     kinds = set(map(type, column))
     if kinds == {float} and isfinite(sum(column)):  # NaN would show in the sum
@@ -530,7 +558,7 @@ def _cells(column: tuple[Any, ...]) -> Iterable[Any]:
         return column
     if kinds == {int} and min(column) >= -_LARGEST and max(column) < _LARGEST:
         return column
-    return map(cell, column)
+    return list(map(cell, column))
 
 
 def _is_unicode(text: str) -> bool:
@@ -573,23 +601,24 @@ def difference(known: str, listing: str) -> Changes:
     """The lines that one text has and the other has not, in little time if they are few."""
     if known == listing:
         return Changes(set(), set())
-    start = _common(lambda n: known[:n] == listing[:n], min(len(known), len(listing)))
-    start = known.rfind("\n", 0, start) + 1
-    rest = min(len(known), len(listing)) - start
-    end = _common(lambda n: n == 0 or known[-n:] == listing[-n:], rest)
-    tail = known[len(known) - end :]
-    end = len(tail) - tail.find("\n") - 1 if "\n" in tail else 0
-    before = set(known[start : len(known) - end].split("\n"))
-    after = set(listing[start : len(listing) - end].split("\n"))
+    m, n = len(known), len(listing)
+    most = min(m, n)
+    same = _agreed(most, lambda a, b: known[a:b] == listing[a:b])
+    start = known.rfind("\n", 0, same) + 1
+    same = _agreed(most - start, lambda a, b: known[m - b : m - a] == listing[n - b : n - a])
+    newline = known.find("\n", m - same)
+    end = 0 if newline < 0 else m - newline - 1
+    before = set(known[start : m - end].split("\n"))
+    after = set(listing[start : n - end].split("\n"))
     return Changes(after - before - {""}, before - after - {""})
 
 
-def _common(agree: Callable[[int], bool], most: int) -> int:
-    """The largest number up to which two texts agree."""
+def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:
+    """How far two texts agree: ``agree(a, b)`` tells it of their parts from a to b."""
     least = 0
     while least < most:
         middle = (least + most + 1) // 2
-        if agree(middle):
+        if agree(least, middle):
             least = middle
         else:
             most = middle - 1
@@ -610,8 +639,6 @@ def paused_collection() -> Iterator[None]:
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of so many items."""
-    from itertools import islice
-
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

@@ -63,11 +63,14 @@ class Query:
         The records.
     selection : Selection
         Which of them.
+    lead : sequence of str
+        Columns that a table has after the id, unless it is of certain columns only.
     """
 
-    def __init__(self, index: Index, selection: Selection) -> None:
+    def __init__(self, index: Index, selection: Selection, lead: Sequence[str] = ()) -> None:
         self.index = index
         self.selection = selection
+        self.lead = ["id", *lead]
         self.blobs: BlobReader = Blobs(str(index.source.root))
         self.hidden: dict[str, int] = {}
         self._facts: dict[int, dict[str, Any]] = {}
@@ -201,29 +204,35 @@ class Query:
         condition, parameters = self._condition(kinds)
         limit = "" if self.selection.limit is None else f"LIMIT {self.selection.limit}"
         rest = f"FROM rows WHERE {condition} {self._order()} {limit}"
-        key = f"{cells} {rest}"
         with paused_collection():
-            kept = results.find(database, key, parameters)
-            if kept is not None:
-                return [int(n) for n in kept[0]], dict(zip(names, kept[1:], strict=True))
-            columns: list[list[Any]] = []
             database.execute("BEGIN")  # all of it as it is now, whoever writes meanwhile
             try:
-                for some in batches(cells, _WIDEST):
-                    text = f"SELECT {', '.join(some)} {rest}"
-                    columns += _read_columns(database, text, parameters)
+                place = results.place_of(database, f"{cells} {rest}", parameters)
+                columns = results.find(place)
+                if columns is None:
+                    columns = self._select(database, cells, rest, parameters)
+                    if len(columns[0]) >= results.LARGE:
+                        columns = results.keep(place, columns)
             finally:
                 database.execute("COMMIT")
-            if len(columns[0]) >= results.LARGE:
-                results.keep(database, key, parameters, columns)
-        return columns[0], dict(zip(names, columns[1:], strict=True))
+        return _listed(columns[0]), dict(zip(names, columns[1:], strict=True))
+
+    def _select(
+        self, database: sqlite3.Connection, cells: list[str], rest: str, parameters: list[Any]
+    ) -> list[Sequence[Any]]:
+        """The columns of cells, a few hundred of them at a time."""
+        columns: list[Sequence[Any]] = []
+        for some in batches(cells, _WIDEST):
+            columns += _read_columns(database, f"SELECT {', '.join(some)} {rest}", parameters)
+        return columns
 
     def _named(self, kinds: list[Kind], asked: list[str] | None, metadata: bool) -> list[str]:
         """The columns asked for; a name such as ``config`` stands for all that start so."""
         known = self.names(kinds, metadata or any(n.startswith("metadata") for n in asked or ()))
         if asked is None:
-            own = ["id", *(["tags", "note"] if metadata and self.index.notes else [])]
-            return own + [n for n in known if metadata or not n.startswith("metadata.")]
+            own = [*self.lead, *(["tags", "note"] if metadata and self.index.notes else [])]
+            own += [n for n in known if metadata or not n.startswith("metadata.")]
+            return list(dict.fromkeys(own))
         named: list[str] = []
         for name in asked:
             group = [n for n in known if n == name or n.startswith(f"{name}.")]
@@ -271,7 +280,7 @@ class Query:
         )
         ids = {o.id for o in found}
         columns = None if asked is None else ["id", *asked]
-        whole = as_lists(Query(self.index, inner).table(columns, metadata, sep))
+        whole = as_lists(Query(self.index, inner, self.lead).table(columns, metadata, sep))
         keep = [n for n, id in enumerate(whole["id"]) if id in ids]
         names = (
             whole if asked is None else [name for name in whole if name != "id" or "id" in asked]
@@ -437,7 +446,12 @@ class _Columns:
 
 def as_lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Columns as lists, those too that are arrays."""
-    return {n: v if isinstance(v, list) else v.tolist() for n, v in table.items()}
+    return {name: _listed(values) for name, values in table.items()}
+
+
+def _listed(values: Any) -> list[Any]:
+    found: list[Any] = values if isinstance(values, list) else values.tolist()
+    return found
 
 
 def _same(notes: Notes) -> Notes:

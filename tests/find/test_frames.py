@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -208,13 +209,19 @@ def test_a_large_table_is_the_same_when_it_is_read_again(monkeypatch: pytest.Mon
         return x / 2
 
     for x in range(10):
-        fit(x, odd=x if x % 2 else "even")
+        fit(x, name=f"line\n{x}", odd=x if x % 2 else "even")
+    whole = fit.to_dataframe()
     for selection in ({}, {"where": "config.x > 2"}, {"newest_first": True}, {"odd": [1]}):
         first = fit.to_dataframe(**selection)
         again = fit.to_dataframe(**selection)
         pd.testing.assert_frame_equal(first, again)
         again.loc[:, "config.x"] = 0  # it may be written to
         pd.testing.assert_frame_equal(first, fit.to_dataframe(**selection))
+    kept = list(Path(os.environ["DE_CACHE_DIR"]).rglob("*-table-*"))
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:-20])
+    assert fit.to_dataframe(newest_first=True)["id"].tolist() == whole["id"].tolist()[::-1]
     fit(11)
     assert len(fit.to_dataframe()) == 11
     fit.annotate(fit.observations()[0].id, tags=["best"])
