@@ -219,9 +219,9 @@ def test_many_readers_and_writers_at_once(folder: Path) -> None:
         "for i in range(300): f(i)\n"
     )
     reader = (
-        "from digital_experiments import open_experiment\nimport time, os\n"
+        "from digital_experiments import open_experiment\nimport time, glob\n"
         "last = 0\n"
-        "while not os.path.isdir('busy'): time.sleep(0.01)\n"
+        "while not glob.glob('busy/*.pkl'): time.sleep(0.01)\n"
         "while last < 900:\n"
         "    n = len(open_experiment('busy').to_dataframe())\n"
         "    assert n >= last, (n, last)\n"
