@@ -601,6 +601,8 @@ def difference(known: str, listing: str) -> Changes:
     """The lines that one text has and the other has not, in little time if they are few."""
     if known == listing:
         return Changes(set(), set())
+    if not known:
+        return Changes(set(listing.split("\n")) - {""}, set())
     m, n = len(known), len(listing)
     most = min(m, n)
     same = _agreed(most, lambda a, b: known[a:b] == listing[a:b])
