@@ -14,9 +14,26 @@ from digital_experiments.backends import Backend, register_backend
 from digital_experiments.callbacks import Callback
 from digital_experiments.errors import DigitalExperimentsError, DigitalExperimentsWarning
 from digital_experiments.experiment import Experiment, experiment
+from digital_experiments.inside import (
+    current_dir,
+    current_id,
+    log_artefact,
+    log_artifact,
+    log_dict,
+    log_features,
+    log_figure,
+    log_image,
+    log_metric,
+    log_metrics,
+    log_param,
+    log_params,
+    log_table,
+    log_text,
+    time_block,
+)
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.run import Run, current_dir, current_id, current_run, time_block
+from digital_experiments.run import Run, current_run
 from digital_experiments.stored import StoredExperiment, open_experiment
 
 __version__ = "3.0.0.dev0"
@@ -34,6 +51,18 @@ __all__ = [
     "current_id",
     "current_run",
     "experiment",
+    "log_artefact",
+    "log_artifact",
+    "log_dict",
+    "log_features",
+    "log_figure",
+    "log_image",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "log_table",
+    "log_text",
     "open_experiment",
     "register_backend",
     "time_block",

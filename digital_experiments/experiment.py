@@ -27,6 +27,7 @@ from digital_experiments.callbacks import Callback
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.config import Binder, Config, freeze
 from digital_experiments.errors import RecordingWarning, did_you_mean
+from digital_experiments.faults import warn_user
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
@@ -39,7 +40,8 @@ from digital_experiments.options import (
     listens,
     name_of,
 )
-from digital_experiments.run import Recorder, Run, active_run, warn_user
+from digital_experiments.recorder import Recorder
+from digital_experiments.run import Run, active_run
 from digital_experiments.selection import Selection, checked_tags
 from digital_experiments.stored import SELECTING, StoredExperiment
 

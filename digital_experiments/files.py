@@ -20,6 +20,7 @@ _SMALL = 70_000  # bytes that are read at once
 _ABANDONED = 600  # seconds
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> None:
@@ -108,6 +109,24 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = memoryview(data)[written:]
         while rest:
             rest = rest[os.write(descriptor, rest) :]
+
+
+def append(path: str, data: bytes) -> int:
+    """Add whole lines to the end of a file, which is made if it is missing; their length.
+
+    Processes may append to one file at once.
+
+    Raises
+    ------
+    OSError
+        What the operating system said.
+    """
+    descriptor = os.open(path, _APPEND, 0o666)
+    try:
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+    return len(data)
 
 
 def read_bytes(path: str) -> bytes:

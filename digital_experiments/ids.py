@@ -98,6 +98,22 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def check_path(name: str, what: str) -> str:
+    """Return ``name`` if each of its parts between ``/`` can be the name of a file or folder.
+
+    >>> check_path("train/loss", "the name of a metric")
+    'train/loss'
+    """
+    for part in name.split("/") if isinstance(name, str) else (name,):
+        try:
+            check_name(part, what)
+        except InvalidName as problem:
+            if part == name:
+                raise
+            raise InvalidName(f"{name!r} can't be {what}. Of its parts, {problem}") from None
+    return name
+
+
 def _problems(name: str) -> Iterator[str]:
     if not isinstance(name, str):
         yield f"expected a str, got {type(name).__name__}"

@@ -7,9 +7,24 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, NewerFormat
+from digital_experiments.logged import (
+    DICTS,
+    FIGURES,
+    IMAGES,
+    TABLES,
+    TEXTS,
+    Logged,
+    files_of,
+    first_of,
+    read_dict,
+    read_table,
+    read_text,
+)
+from digital_experiments.series import FILE as SERIES
+from digital_experiments.series import frame_of, read_points
 from digital_experiments.values import (
     BlobReader,
     NoBlobs,
@@ -20,6 +35,9 @@ from digital_experiments.values import (
     peek,
 )
 from digital_experiments.views import ValueView, short_repr
+
+if TYPE_CHECKING:
+    import pandas
 
 _NO_TAGS: Mapping[str, bool] = {}
 
@@ -226,6 +244,61 @@ class Observation:
         if self._dir is None:
             raise DamagedRecord(f"observation {self._id} is in no store, so it has no folder.")
         return Path(self._dir)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The settings noted by :func:`log_param`."""
+        params = self.metadata.get("params")
+        return dict(params) if isinstance(params, dict) else {}
+
+    @property
+    def features(self) -> list[str]:
+        """The names noted by :func:`log_features`."""
+        features = self.facts.get("features")
+        return list(features) if isinstance(features, list) else []
+
+    def metrics(self, key: str | None = None) -> pandas.DataFrame:
+        """The points of the series that the run logged, in the order in which they came.
+
+        Parameters
+        ----------
+        key : str, optional
+            The name of one series; by default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``step``, ``value`` (float) and ``time`` (UTC); for all series ``key`` before.
+
+        Raises
+        ------
+        UnknownColumn
+            If no series of that name was logged.
+        """
+        return frame_of(read_points(f"{self._dir}/{SERIES}"), key)
+
+    def dicts(self) -> Mapping[str, dict[str, Any]]:
+        """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(DICTS)), read_dict)
+
+    def texts(self) -> Mapping[str, str]:
+        """The texts kept by :func:`log_text`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(TEXTS)), read_text)
+
+    def tables(self) -> Mapping[str, pandas.DataFrame]:
+        """The tables kept by :func:`log_table`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(TABLES)), read_table)
+
+    def images(self) -> dict[str, Path]:
+        """The files of the images kept by :func:`log_image`, by name."""
+        return first_of(self._files(IMAGES))
+
+    def figures(self) -> dict[str, list[Path]]:
+        """The files of each figure kept by :func:`log_figure`, by name."""
+        return self._files(FIGURES)
+
+    def _files(self, kind: str) -> dict[str, list[Path]]:
+        return {} if self._dir is None else files_of(self._dir, kind)
 
     def artefacts(self) -> list[Path]:
         """What the run left in its folder: files and folders, sorted by name."""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from digital_experiments.backends import Backend, PickleBackend
 from digital_experiments.config import Config
 from digital_experiments.errors import (
     CallbackWarning,
@@ -25,83 +23,22 @@ from digital_experiments.errors import (
     RecordingError,
     RecordingWarning,
 )
+from digital_experiments.faults import error_facts, status_of, warn_user
 from digital_experiments.files import make_folder
+from digital_experiments.heart import AGE, heart
 from digital_experiments.ids import new_id, utc_text
+from digital_experiments.log import RunLog
 from digital_experiments.observation import Observation
+from digital_experiments.recorder import Listener, Recorder
+from digital_experiments.shown import Shown
 from digital_experiments.store.layout import STORAGE, storage_folder
 from digital_experiments.values import Plain
-from digital_experiments.views import short_repr, type_name
+from digital_experiments.views import short_repr
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _current: ContextVar[Run | None] = ContextVar("digital_experiments_run", default=None)
 
 
-class Listener(Protocol):
-    """What a run asks of a callback."""
-
-    def start(self, id: str, config: Config) -> None: ...  # noqa: D102
-    def end(self, observation: Observation) -> None: ...  # noqa: D102
-
-
-class Recorder:
-    """What all runs of an experiment share: its name, its backend, who listens.
-
-    Parameters
-    ----------
-    name : str
-        The experiment's name.
-    backend : Backend
-        Where observations go.
-    starters, enders : sequence of callbacks
-        Those that listen to the start, in order; and to the end, in order.
-    tags : sequence of str
-        Tags of every run.
-    strict : bool
-        Whether a fault of recording is an error rather than a warning.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        backend: Backend,
-        starters: Sequence[Listener] = (),
-        enders: Sequence[Listener] = (),
-        tags: Sequence[str] = (),
-        strict: bool = False,
-    ) -> None:
-        self.name = name
-        self.backend = backend
-        self.root = str(backend.root)
-        self.starters = starters
-        self.enders = tuple(reversed(enders))
-        self.tags = list(tags)
-        self.strict = strict
-
-    def rescue_folder(self) -> str:
-        """Where records go that the store does not take: a store in the temporary folder."""
-        import tempfile
-
-        owner = getattr(os, "getuid", lambda: "")()
-        return os.path.join(tempfile.gettempdir(), f"digital_experiments-rescue-{owner}", self.name)
-
-    def rescue(self, observation: Observation, problem: Exception) -> str:
-        """Keep an observation elsewhere, and say what happened in one line."""
-        what = (
-            f"Run {observation.id} of {self.name!r} could not be recorded in {self.root} "
-            f"({type(problem).__name__}: {problem})."
-        )
-        folder = self.rescue_folder()
-        try:
-            PickleBackend(Path(folder)).record(observation)
-        except Exception as again:
-            return (
-                f"{what} Nor could it be kept in {folder} ({again}). It was called with "
-                f"{observation.shown('config')!r} and ended as {observation.outcome()}."
-            )
-        return f"{what} It is kept in {folder}: copy what is in there into the store."
-
-
-class Run:
+class Run(RunLog, Shown):
     """One execution in flight. Use it as a context manager around the work.
 
     Attributes
@@ -161,10 +98,15 @@ class Run:
         try:
             make_folder(folder)
         except OSError as problem:
-            folder = storage_folder(self.recorder.rescue_folder(), self.id)
-            make_folder(folder)
+            folder = str(self.rescue_dir())
             self._fault(f"The files of run {self.id} go to {folder}, because {problem}.")
         self._folder = folder
+        return Path(folder)
+
+    def rescue_dir(self) -> Path:
+        """A folder for what the store does not take, made if it is missing."""
+        folder = storage_folder(self.recorder.rescue_folder(), self.id)
+        make_folder(folder)
         return Path(folder)
 
     def __enter__(self) -> Run:
@@ -204,8 +146,11 @@ class Run:
             except Exception as problem:
                 self._callback_fault(callback, "start", problem)
                 self._deaf.append(callback)
+        self._open_log()
         self.started = time.time()
-        self._clock = time.perf_counter()
+        self.cpu = time.process_time()
+        self.begun = time.perf_counter()
+        heart.watch(self)
 
     def finish(self, error: BaseException | None = None) -> None:
         """Stop the clock and record what happened, whatever happens on the way.
@@ -213,7 +158,8 @@ class Run:
         Near the recursion limit there may be no room for that: then the run that this one
         was started by does it, once the stack has unwound.
         """
-        self.seconds = time.perf_counter() - self._clock
+        self.seconds = time.perf_counter() - self.begun
+        heart.leave(self)
         for run, its_error in ((self, error), *self._late):
             try:
                 run.conclude(its_error)
@@ -224,11 +170,12 @@ class Run:
 
     def conclude(self, error: BaseException | None) -> None:
         """Make the observation, show it to the callbacks, record it, tell of faults."""
+        metadata = {**self._metadata(error), **self._logged_facts()}
         observation = Observation.of_run(
             self.id,
             self._plain_config,
             None if error is not None else self.result,
-            self._metadata(error),
+            metadata,
             self._folder or f"{self.recorder.root}/{STORAGE}/{self.id}",
             self.lost,
         )
@@ -236,7 +183,12 @@ class Run:
             observation.with_plain_result(self.plain_result)
         interrupt = self._tell_end(observation)
         observation.freeze_result()
+        metadata.update(self._logged_facts())  # callbacks may have logged too
+        self._close_log()
+        if self.seconds >= AGE:
+            metadata["resources"] = self.resources()
         self._record(observation)
+        self.land()
         self.observation = observation
         if self._faults or self.lost:
             self._report(error)
@@ -246,7 +198,7 @@ class Run:
     def _metadata(self, error: BaseException | None) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "experiment": self.recorder.name,
-            "status": _status(error),
+            "status": status_of(error),
             **self._facts,
         }
         if self.recorder.tags:
@@ -254,7 +206,7 @@ class Run:
         if self.parent is not None:
             metadata["parents"] = [self.parent.id]
         if error is not None:
-            metadata["error"] = _error_facts(error)
+            metadata["error"] = error_facts(error)
         return metadata
 
     def _tell_end(self, observation: Observation) -> BaseException | None:
@@ -349,44 +301,6 @@ def _thaw(metadata: dict[str, Any]) -> None:
                 environment[key] = dict(part)
 
 
-def warn_user(text: str, category: type[Warning]) -> None:
-    """Warn where the user's code called, so that the warning names a line of theirs."""
-    import sys
-
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=level)
-
-
-def _status(error: BaseException | None) -> str:
-    if error is None:
-        return "completed"
-    return "failed" if isinstance(error, Exception) else "interrupted"
-
-
-def _error_facts(error: BaseException) -> dict[str, str]:
-    """An exception as text; the frames of this package are left out of its traceback."""
-    import traceback
-
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        trace = trace.tb_next
-    lines = traceback.format_exception(type(error), error, trace, limit=-100)
-    return {
-        "type": type_name(type(error)),
-        "message": _text_of(error),
-        "traceback": "".join(lines),
-    }
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as problem:
-        return f"<{type(problem).__name__} in its text>"
-
-
 def timing(start: float, seconds: float) -> dict[str, Any]:
     """Start and end as ISO 8601 in UTC, and the seconds between by a clock that can't be set.
 
@@ -422,75 +336,3 @@ def current_run() -> Run:
             "contextvars.copy_context().run(...)."
         )
     return run
-
-
-def current_id() -> str:
-    """The id of the current run.
-
-    Raises
-    ------
-    NoActiveRun
-        Outside of a run.
-
-    Examples
-    --------
-    >>> from digital_experiments import current_id, experiment
-    >>> @experiment
-    ... def who():
-    ...     return current_id()
-    >>> who() == who.observations()[-1].id
-    True
-    """
-    return current_run().id
-
-
-def current_dir() -> Path:
-    """The folder for the current run's files; what is put there are its artefacts.
-
-    Raises
-    ------
-    NoActiveRun
-        Outside of a run.
-
-    Examples
-    --------
-    >>> from digital_experiments import current_dir, experiment
-    >>> @experiment
-    ... def write():
-    ...     _ = (current_dir() / "answer.txt").write_text("42")
-    >>> write()
-    >>> [path.name for path in write.observations()[-1].artefacts()]
-    ['answer.txt']
-    """
-    return current_run().dir
-
-
-@contextmanager
-def time_block(name: str) -> Iterator[None]:
-    """Time a part of the current run, into ``metadata["timing"][name]``.
-
-    Parameters
-    ----------
-    name : str
-        The part's name. Blocks of one name add up, and ``count`` says how many there were.
-
-    Raises
-    ------
-    NoActiveRun
-        Outside of a run.
-    ValueError
-        If the name is ``total``, which is the whole run's.
-
-    Examples
-    --------
-    >>> from digital_experiments import experiment, time_block
-    >>> @experiment
-    ... def work():
-    ...     with time_block("load"):
-    ...         pass
-    >>> work()
-    >>> sorted(work.observations()[-1].metadata["timing"])
-    ['load', 'total']
-    """
-    with current_run().time_block(name):
-        yield

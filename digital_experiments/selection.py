@@ -15,7 +15,8 @@ from digital_experiments.where import Where
 Status = str | Iterable[str] | None
 Moment = str | date | timedelta | None
 
-STATUSES = ("completed", "failed", "interrupted")
+ENDED = ("completed", "failed", "interrupted")
+STATUSES = (*ENDED, "running", "lost")
 
 _AGO = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\w*(?:\s+ago)?\s*")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digital_experiments.backends import Backend, FileBackend
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
-from digital_experiments.selection import Moment, Selection, byte_count, checked_limit, moment
+from digital_experiments.selection import (
+    STATUSES,
+    Moment,
+    Selection,
+    byte_count,
+    checked_limit,
+    moment,
+)
 from digital_experiments.store.records import PARSERS
 
 if TYPE_CHECKING:
@@ -163,11 +171,9 @@ class Storekeeping:
             raise ValueError("prune needs a condition: keep=, older_than= or bigger_than=.")
         size = -1 if bigger_than is None else byte_count(bigger_than, "bigger_than")
         kept = checked_limit(keep, "keep") or 0
-        chosen = Selection(experiment=self.name)
+        chosen = Selection(frozenset(STATUSES) - {"running"}, self.name)
         ids = self._ids_of(chosen)
-        old = set(
-            self._ids_of(Selection(experiment=self.name, until=moment(older_than, "older_than")))
-        )
+        old = set(self._ids_of(replace(chosen, until=moment(older_than, "older_than"))))
         runs = [id for id in ids[: len(ids) - kept] if id in old]
         return upkeep.prune(self._folder("prune"), runs, size, bool(dry_run))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from digital_experiments.errors import DamagedRecord, DamagedWarning, RootError
 from digital_experiments.files import folder_state, make_folder
 from digital_experiments.observation import Notes, Observation
+from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import NOTES, storage_folder
 from digital_experiments.store.notes import read_notes
 from digital_experiments.values import NoBlobs, Plain
@@ -133,6 +134,10 @@ class Backend(ABC):
         except KeyError:
             place = storage_folder(str(self.root), id)
             return Observation.of_store(id, record, NoBlobs(), place, notes)
+
+    def in_flight(self) -> dict[str, dict[str, Plain]]:
+        """The records of runs that have not ended, by id, with the status of now."""
+        return in_flight(str(self.root))
 
     def notes_state(self) -> list[int] | None:
         """What changes whenever a note comes or goes."""

@@ -17,6 +17,7 @@ from digital_experiments.ids import check_id, looks_like_id
 from digital_experiments.observation import FORMAT, Notes, Observation, check_record
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
+from digital_experiments.store.flight import read_flight
 from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
 from digital_experiments.store.records import PARSERS, Parser, parse_record, purged
@@ -150,7 +151,13 @@ class FileBackend(Backend):
         ------
         ObservationNotFound, DamagedRecord, NewerFormat, InvalidName
         """
-        suffix, data = self._read(check_id(id))
+        try:
+            suffix, data = self._read(check_id(id))
+        except ObservationNotFound:
+            record = read_flight(self._folder, id)
+            if record is not None:
+                return self.listed(id, lambda: record, True, partial(self._notes, id))
+            suffix, data = self._read(id)  # raises, unless it has just been recorded
         record, values = parse_record(data, suffix, self._parser(suffix))
         check_record(record, id)
         place = f"{self._folder}/{STORAGE}/{id}"

@@ -8,7 +8,7 @@ from digital_experiments.callbacks.logs import SaveLogs
 from digital_experiments.callbacks.packages import PipFreeze
 from digital_experiments.callbacks.system import SystemInfo
 from digital_experiments.callbacks.timing import Timing
-from digital_experiments.run import current_dir, current_id, time_block
+from digital_experiments.inside import current_dir, current_id, time_block
 
 __all__ = [
     "Callback",

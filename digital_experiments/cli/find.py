@@ -128,7 +128,7 @@ def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("store", "completed", "failed", "interrupted", "latest run"):
+    for name in ("store", *STATUSES, "latest run"):
         table.add_column(name, justify="left" if name in ("store", "latest run") else "right")
     for store, counts, latest in rows:
         counted = [f"{counts[status]:,}" if counts[status] else "" for status in STATUSES]

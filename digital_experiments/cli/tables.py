@@ -14,8 +14,20 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 _CELL = 40
-_COLOURS = {"completed": "green", "failed": "red", "interrupted": "yellow"}
-_WORD = {"completed": "✓", "failed": "✗ failed", "interrupted": "! interrupted"}
+_COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "running": "cyan",
+    "lost": "magenta",
+}
+_WORD = {
+    "completed": "✓",
+    "failed": "✗ failed",
+    "interrupted": "! interrupted",
+    "running": "▸ running",
+    "lost": "? lost",
+}
 
 
 def for_json(value: Any) -> Any:

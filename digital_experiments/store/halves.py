@@ -15,6 +15,9 @@ T = TypeVar("T")
 MANY = 20_000
 """Items from which on a second process is worth its start."""
 
+STEPS_ASIDE = "steps_aside"
+"""What a thread is marked with that is not there while its process forks."""
+
 _OWN = 0.4  # of the items; who asked has more to do with them
 _SLAB = 40_000  # items at a time: what a child has done is held in memory
 
@@ -46,7 +49,8 @@ def in_halves(work: Callable[[list[str]], Iterator[T]], items: list[str]) -> Ite
 
 
 def _may_fork() -> bool:
-    single = threading.active_count() == 1 and sys.platform == "linux"
+    others = [t for t in threading.enumerate() if not hasattr(t, STEPS_ASIDE)]
+    single = len(others) == 1 and sys.platform == "linux"
     return single and len(os.sched_getaffinity(0)) > 1
 
 

@@ -7,7 +7,6 @@ kept on disk it is made in memory. Nothing is written to it when a run is record
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import sqlite3
@@ -30,6 +29,7 @@ from digital_experiments.columns import (
 )
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.ids import new_id, utc_text
+from digital_experiments.memory import paused_collection
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store import database
 from digital_experiments.store.codecs import load_pickle
@@ -74,6 +74,9 @@ class Source(Protocol):
         self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
     ) -> Observation:
         """The observation of a record; unless ``simple``, its values are to be read again."""
+
+    def in_flight(self) -> dict[str, dict[str, Plain]]:
+        """The records of runs that have not ended, by id, as they are now."""
 
     def notes_state(self) -> list[int] | None:
         """What changes whenever a note comes or goes."""
@@ -145,6 +148,10 @@ class Rows(NamedTuple):
     starts: list[str | None]
     columns: list[Sequence[Any]]
     rests: list[bytes | None]
+
+
+Groups = dict[Key, tuple[Rows, list[list[Any]]]]
+"""Rows of each kind, and their values row by row."""
 
 
 class Changes(NamedTuple):
@@ -254,8 +261,11 @@ class Index:
     def _update(self) -> None:
         self._reload()
         state = self.source.state()
+        flight = self.source.in_flight()
         if state is None or self.damaged or state != self._meta.get("state"):
             self._update_records(state)
+        if flight != self._meta.get("flight", {}):
+            self._update_flight(flight)
         notes = self.source.notes_state()
         if notes != self._meta.get("notes"):
             self._update_notes(notes)
@@ -307,6 +317,7 @@ class Index:
             return
         with self._transaction():
             self._reload()
+            self._drop_flight()
             if changes.gone:
                 self._remove(changes.gone, names)
             wanted = [name for name in changes.added if name not in self.damaged]
@@ -386,12 +397,8 @@ class Index:
         for name in gone:
             id = name.rpartition(".")[0]
             run("DELETE FROM damaged WHERE name = ?", (name,))
-            found = run("DELETE FROM rows WHERE id = ? RETURNING kind", (id,)).fetchall()
-            if found:
+            if self._delete_row(id):
                 vanished.add(name)
-            run("DELETE FROM rests WHERE id = ?", (id,))
-            for (number,) in found:
-                self._count(self.kinds[number], -1)
             self.damaged.pop(name, None)
         if len(vanished) < whole:  # unless the store was made anew
             vanished -= self.source.deleted(vanished)
@@ -477,6 +484,35 @@ class Index:
         query = "UPDATE kinds SET count = ? WHERE kind = ?"
         self._database.execute(query, (kind.count, kind.number))
 
+    def _update_flight(self, flight: dict[str, dict[str, Plain]]) -> None:
+        """Put the runs in flight into the tables as they are now."""
+        with self._transaction():
+            self._reload()
+            self._drop_flight()
+            groups: Groups = {}
+            for id, record in flight.items():
+                _prepare(id, record, groups)
+            for rows in _rows_of(groups):
+                self._insert(rows)
+            self._put("flight", flight)
+
+    def _drop_flight(self) -> None:
+        assert self._database is not None
+        for id in self._meta.get("flight", {}):
+            self._delete_row(id)
+        self._meta.pop("flight", None)
+        self._database.execute("DELETE FROM meta WHERE key = 'flight'")
+
+    def _delete_row(self, id: str) -> bool:
+        """Remove the row of an id; whether there was one."""
+        assert self._database is not None
+        run = self._database.execute
+        found = run("DELETE FROM rows WHERE id = ? RETURNING kind", (id,)).fetchall()
+        run("DELETE FROM rests WHERE id = ?", (id,))
+        for (number,) in found:
+            self._count(self.kinds[number], -1)
+        return bool(found)
+
     def _update_notes(self, state: list[int] | None) -> None:
         assert self._database is not None
         notes = self.source.all_notes()
@@ -497,20 +533,22 @@ def prepared(source: Source, names: list[str]) -> Iterator[Prepared]:
     """What is to be put into the tables for some files, a few thousand at a time."""
     for some in batches(names, _BATCH):
         problems: dict[str, str] = {}
-        groups: dict[Key, tuple[Rows, list[list[Any]]]] = {}
+        groups: Groups = {}
         for name, id, record in source.scan(some):
             if isinstance(record, DamagedRecord):
                 problems[name] = str(record)
             elif record is not None:
                 _prepare(id, record, groups)
-        for rows, values in groups.values():
-            rows.columns.extend(map(_cells, zip(*values, strict=True)))
-        yield Prepared(len(some), [rows for rows, _ in groups.values()], problems)
+        yield Prepared(len(some), _rows_of(groups), problems)
 
 
-def _prepare(
-    id: str, record: dict[str, Plain], groups: dict[Key, tuple[Rows, list[list[Any]]]]
-) -> None:
+def _rows_of(groups: Groups) -> list[Rows]:
+    for rows, values in groups.values():
+        rows.columns.extend(map(_cells, zip(*values, strict=True)))
+    return [rows for rows, _ in groups.values()]
+
+
+def _prepare(id: str, record: dict[str, Plain], groups: Groups) -> None:
     flat = flatten(record)
     key = _kind_key(flat.blocks, flat.shared, flat.simple)
     group = groups.get(key)
@@ -625,18 +663,6 @@ def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:
         else:
             most = middle - 1
     return least
-
-
-@contextmanager
-def paused_collection() -> Iterator[None]:
-    """No search for cyclic garbage meanwhile: among many new objects it takes most of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -7,6 +7,7 @@ from digital_experiments.ids import check_id
 STORAGE = "storage"
 BLOBS = "blobs"
 CACHE = "cache"
+RUNNING = "running"
 NOTES = "notes"
 TRASH = "trash"
 DAMAGED = "damaged"

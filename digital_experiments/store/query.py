@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from digital_experiments.columns import SHARED, cells_of, column_name, in_order, restore
 from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.memory import paused_collection
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.selection import Selection
 from digital_experiments.store import results
@@ -22,7 +23,6 @@ from digital_experiments.store.index import (
     Kind,
     batches,
     cell,
-    paused_collection,
     uncell,
 )
 from digital_experiments.values import BlobReader, Plain, decode, peek

@@ -13,6 +13,7 @@ from digital_experiments.files import make_folder, read_bytes, read_many, write_
 from digital_experiments.ids import looks_like_id, new_id
 from digital_experiments.observation import check_record
 from digital_experiments.store.codecs import load_json
+from digital_experiments.store.flight import flight_name, ids_in_flight, read_flight
 from digital_experiments.store.layout import BLOBS, DAMAGED, NOTES, TRASH, blob_folder
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
@@ -129,6 +130,7 @@ def check(root: str, vanished: dict[str, str] | None = None) -> Check:
         _check_records(root, place, found, users)
     _check_blobs(root, found, users, known_losses(root))
     _check_notes(root, found)
+    _check_flight(root, found)
     for name, seen in sorted((vanished or {}).items()):
         problem = f"it is gone; it was there on {seen}."
         found.damages.append(Damage("missing record", name, problem, (f"run {name}",)))
@@ -213,6 +215,13 @@ def _check_notes(root: str, found: Check) -> None:
             found.damages.append(Damage("note", f"{NOTES}/{name}", str(problem)))
 
 
+def _check_flight(root: str, found: Check) -> None:
+    for id in ids_in_flight(root):
+        if read_flight(root, id) is None and id in ids_in_flight(root):
+            problem = "what is known of the run in flight can't be read."
+            found.damages.append(Damage("run", flight_name(id), problem, (f"run {id}",)))
+
+
 def _unfinished(root: str) -> list[Damage]:
     """What a kill has left half done."""
     found = [
@@ -237,7 +246,7 @@ def repair(root: str, found: Check) -> Check:
     """
     lost = []
     for damage in found.damages:
-        if damage.kind in ("record", "blob", "note"):
+        if damage.kind in ("record", "blob", "note", "run"):
             _set_aside(root, damage.name)
         if damage.kind == "blob" and damage.lost:
             lost.append(damage.name.rpartition("/")[2])

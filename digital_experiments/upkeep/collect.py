@@ -17,7 +17,17 @@ from typing import NamedTuple
 
 from digital_experiments.files import abandoned, in_flight, make_folder, read_many
 from digital_experiments.ids import new_id
-from digital_experiments.store.layout import ASIDE, BLOBS, CACHE, DAMAGED, NOTES, TRASH, blob_folder
+from digital_experiments.store.flight import landed
+from digital_experiments.store.layout import (
+    ASIDE,
+    BLOBS,
+    CACHE,
+    DAMAGED,
+    NOTES,
+    RUNNING,
+    TRASH,
+    blob_folder,
+)
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names
 from digital_experiments.upkeep.references import blob_names, names_in, with_inner
@@ -154,14 +164,9 @@ def _wait_for_writers(root: str) -> bool:
 
 
 def _leftovers(root: str) -> int:
-    """Remove temporary files of killed writers, and pointers to observations that are gone."""
+    """Remove what killed writers left, and pointers to observations that are gone."""
     removed = 0
-    for folder in _folders(root):
-        for name in abandoned(folder):
-            with suppress(FileNotFoundError):
-                os.unlink(f"{folder}/{name}")
-                removed += 1
-    for path in dead_pointers(root):
+    for path in [*leftovers(root), *dead_pointers(root)]:
         with suppress(FileNotFoundError):
             os.unlink(path)
             removed += 1
@@ -170,7 +175,7 @@ def _leftovers(root: str) -> int:
 
 def _folders(root: str) -> list[str]:
     """The folders into which records, blobs, pointers and notes are written."""
-    found = [root, f"{root}/{NOTES}"]
+    found = [root, f"{root}/{NOTES}", f"{root}/{RUNNING}"]
     for place in (f"{root}/{BLOBS}", f"{root}/{CACHE}"):
         with suppress(FileNotFoundError, NotADirectoryError):
             found += [f"{place}/{name}" for name in os.listdir(place)]
@@ -179,7 +184,8 @@ def _folders(root: str) -> list[str]:
 
 def leftovers(root: str) -> list[str]:
     """The paths of the temporary files that killed writers left."""
-    return [f"{folder}/{name}" for folder in _folders(root) for name in abandoned(folder)]
+    torn = [f"{folder}/{name}" for folder in _folders(root) for name in abandoned(folder)]
+    return torn + landed(root)
 
 
 def dead_pointers(root: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files that runs left, removed by age, size and number of runs. The records stay."""
+"""Files that runs left, removed by age, size and number of runs. Records and series stay."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
+from digital_experiments.series import FILE as SERIES
 from digital_experiments.store.layout import storage_folder
 
 
@@ -35,7 +36,7 @@ def prune(root: str, ids: list[str], bigger_than: int, dry_run: bool) -> Pruned:
     for id in ids:
         folder = storage_folder(root, id)
         for path, size in _files(folder):
-            if size > bigger_than:
+            if size > bigger_than and os.path.basename(path) != SERIES:
                 files.append((id, os.path.relpath(path, folder), size))
                 if not dry_run:
                     with suppress(FileNotFoundError):

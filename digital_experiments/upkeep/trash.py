@@ -14,6 +14,7 @@ from contextlib import suppress
 from digital_experiments.errors import ObservationNotFound
 from digital_experiments.files import make_folder, write_atomic
 from digital_experiments.ids import new_id
+from digital_experiments.store.flight import flight_name, ids_in_flight, read_flight
 from digital_experiments.store.layout import NOTES, PURGED, STORAGE, TRASH
 from digital_experiments.store.notes import note_names
 from digital_experiments.store.records import purged, record_names
@@ -26,12 +27,14 @@ def delete(root: str, ids: list[str]) -> None:
     ------
     ObservationNotFound
         If one of them is not there; then none is deleted.
+    ValueError
+        If one of them is still running; then none is deleted.
     """
+    _refuse_running(root, ids)
     names = _names_of(root, ids, done=set(trashed(root)), where="in the store")
     for id in ids:
         for name in names[id]:
-            make_folder(_trash(root))
-            os.replace(f"{root}/{name}", f"{_trash(root)}/{name}")
+            _move_file(f"{root}/{name}", f"{_trash(root)}/{name}")
         move_folder(f"{root}/{STORAGE}/{id}", f"{_trash(root)}/{STORAGE}/{id}")
 
 
@@ -47,7 +50,7 @@ def restore(root: str, ids: list[str]) -> None:
     for id in ids:
         move_folder(f"{_trash(root)}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}")
         for name in names[id]:
-            os.replace(f"{_trash(root)}/{name}", f"{root}/{name}")
+            _move_file(f"{_trash(root)}/{name}", f"{root}/{name}")
 
 
 def purge(root: str, ids: list[str] | None = None) -> list[str]:
@@ -119,6 +122,21 @@ def move_folder(source: str, target: str) -> None:
     os.rmdir(source)
 
 
+def _move_file(source: str, target: str) -> None:
+    make_folder(os.path.dirname(target))
+    os.replace(source, target)
+
+
+def _refuse_running(root: str, ids: list[str]) -> None:
+    flight = {id: read_flight(root, id) for id in set(ids) & set(ids_in_flight(root))}
+    alive = [id for id, run in flight.items() if run and run["metadata"]["status"] == "running"]
+    if alive:
+        raise ValueError(
+            f"{len(alive)} of {len(ids)} runs are still running, the first {alive[0]!r}. End them "
+            "before you delete them. Nothing was changed."
+        )
+
+
 def _trash(root: str) -> str:
     return f"{root}/{TRASH}"
 
@@ -130,13 +148,19 @@ def _folders(place: str) -> set[str]:
 
 
 def _ids_in(place: str) -> set[str]:
-    return {id for id, _ in record_names(place).values()}
+    return set(_names_in(place).values())
+
+
+def _names_in(place: str) -> dict[str, str]:
+    """The file of each observation, a lost run's too, and its id."""
+    recorded = {name: id for name, (id, _) in record_names(place).items()}
+    return {**recorded, **{flight_name(id): id for id in ids_in_flight(place)}}
 
 
 def _names_of(place: str, ids: list[str], done: set[str], where: str) -> dict[str, list[str]]:
     """The record files of each id; none for one that an earlier, killed call was done with."""
     names: dict[str, list[str]] = {id: [] for id in ids}
-    for name, (id, _) in record_names(place).items():
+    for name, id in _names_in(place).items():
         if id in names:
             names[id].append(name)
     missing = [id for id, found in names.items() if not found and id not in done]

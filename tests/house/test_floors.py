@@ -13,13 +13,14 @@ import digital_experiments
 
 PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
-    {"errors", "ids", "files"},
+    {"errors", "ids", "files", "memory"},
     {
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
+        *("faults", "logged", "pictures", "series"),
     },
     {"store", "backends", "upkeep"},
-    {"run", "callbacks", "generators", "caching"},
+    {"run", "callbacks", "generators", "caching", "heart", "inside", "log", "recorder", "shown"},
     {"experiment", "options", "stored", "storekeeping"},
     {"controllers"},
     {"study"},
@@ -49,7 +50,20 @@ DRAWN = {
     ("selection", "values"),
     ("selection", "where"),
     ("backends", "store"),
+    ("callbacks", "inside"),
     ("callbacks", "run"),
+    ("faults", "views"),
+    ("inside", "run"),
+    ("log", "heart"),
+    ("observation", "logged"),
+    ("observation", "series"),
+    ("pictures", "views"),
+    ("run", "heart"),
+    ("run", "log"),
+    ("run", "recorder"),
+    ("run", "shown"),
+    ("shown", "heart"),
+    ("shown", "recorder"),
     ("generators", "run"),
     ("caching", "run"),
     ("experiment", "options"),
@@ -63,6 +77,8 @@ LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "
 PUBLIC = {
     *("Backend", "Callback", "DigitalExperimentsError", "DigitalExperimentsWarning"),
     *("Experiment", "Observation", "Observations", "Run", "StoredExperiment", "open_experiment"),
+    *("log_artefact", "log_artifact", "log_dict", "log_features", "log_figure", "log_image"),
+    *("log_metric", "log_metrics", "log_param", "log_params", "log_table", "log_text"),
     *("current_dir", "current_id", "current_run", "experiment", "register_backend", "time_block"),
 }
 

@@ -1,0 +1,49 @@
+"""What went wrong, as it is told: warnings at the user's line, exceptions as facts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from digital_experiments.views import type_name
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warn where the user's code called, so that the warning names a line of theirs."""
+    import sys
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+def status_of(error: BaseException | None) -> str:
+    """How a run ended."""
+    if error is None:
+        return "completed"
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def error_facts(error: BaseException) -> dict[str, str]:
+    """An exception as text; the frames of this package are left out of its traceback."""
+    import traceback
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(error), error, trace, limit=-100)
+    return {
+        "type": type_name(type(error)),
+        "message": _text_of(error),
+        "traceback": "".join(lines),
+    }
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"<{type(problem).__name__} in its text>"

@@ -1,0 +1,292 @@
+"""What a run can be told while it is in flight. Knows files and series; no run.
+
+A wrong name or value is an error where it is logged; what can't be written is a fault of
+recording, told at the end of the run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from digital_experiments.errors import NoActiveRun
+from digital_experiments.files import write_atomic
+from digital_experiments.heart import heart
+from digital_experiments.ids import check_path
+from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS
+from digital_experiments.pictures import figure_files, image_file
+from digital_experiments.series import FILE, SeriesWriter
+from digital_experiments.values import Plain, encode
+from digital_experiments.views import type_name
+
+_NOT_BEGUN = "Run {0} has not begun: use it as `with start_run(...) as run:`."
+_ENDED = "Run {0} has ended: nothing can be logged to it any more."
+
+
+class RunLog:
+    """The part of a run that takes what is logged. Mixed into ``Run``."""
+
+    id: str
+    _fault: Callable[[str], None]
+    rescue_dir: Callable[[], Path]
+    _series: SeriesWriter | None = None
+    _params: dict[str, Plain] | None = None
+    _features: list[str] | None = None
+    _dicts: dict[str, dict[str, Any]] | None = None
+    _refusal: str | None = _NOT_BEGUN
+    _inherited = False
+
+    if TYPE_CHECKING:
+
+        @property
+        def dir(self) -> Path: ...  # noqa: D102
+
+    def log_metric(self, key: str, value: Any, step: float | None = None) -> None:
+        """As :func:`log_metric`, for this run."""
+        (self._series or self._begin_series()).add(key, value, step)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
+        """As :func:`log_metrics`, for this run."""
+        _check_mapping(metrics, "log_metrics")
+        for key, value in metrics.items():
+            self.log_metric(key, value, step)
+
+    def log_param(self, key: str, value: Any) -> None:
+        """As :func:`log_param`, for this run."""
+        self._check_in_flight()
+        check_path(key, "the name of a parameter")
+        self._params = {**(self._params or {}), key: encode(value)}
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """As :func:`log_params`, for this run."""
+        _check_mapping(params, "log_params")
+        for key, value in params.items():
+            self.log_param(key, value)
+
+    def log_features(self, names: Iterable[str]) -> None:
+        """As :func:`log_features`, for this run."""
+        self._check_in_flight()
+        names = [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"log_features expects names, not {name!r}.")
+        self._features = list(dict.fromkeys([*(self._features or []), *names]))
+
+    def log_dict(self, name: str, data: Mapping[str, Any]) -> None:
+        """As :func:`log_dict`, for this run."""
+        import json
+
+        self._check_in_flight()
+        _check_mapping(data, "log_dict", "a name and ")
+        check_path(name, "the name of a dict")
+        self._dicts = self._dicts or {}
+        merged = {**self._dicts.get(name, {}), **_json_like(data)}
+        text = json.dumps(merged, indent=2, ensure_ascii=False)
+        self._keep(f"{DICTS}/{name}.json", text.encode(errors="backslashreplace"))
+        self._dicts[name] = merged
+
+    def log_text(self, name: str, text: str | bytes) -> None:
+        """As :func:`log_text`, for this run."""
+        self._check_in_flight()
+        if isinstance(text, bytes):
+            text = text.decode(errors="backslashreplace")
+        if not isinstance(text, str):
+            raise TypeError(f"log_text expects a name and a text, not {type_name(type(text))}.")
+        check_path(name, "the name of a text")
+        self._keep(f"{TEXTS}/{name}.txt", text.encode(errors="backslashreplace"))
+
+    def log_image(self, name: str, image: Any) -> None:
+        """As :func:`log_image`, for this run."""
+        self._check_in_flight()
+        check_path(name, "the name of an image")
+        ending, data = image_file(image)
+        self._keep(f"{IMAGES}/{_without(name, ending)}{ending}", data)
+
+    def log_figure(self, name: str, figure: Any) -> None:
+        """As :func:`log_figure`, for this run."""
+        self._check_in_flight()
+        if not isinstance(name, str) and isinstance(figure, str):
+            raise TypeError("log_figure expects the name first: log_figure(name, figure).")
+        check_path(name, "the name of a figure")
+        for ending, data in figure_files(figure, PLOTLY):
+            self._keep(f"{FIGURES}/{name}{ending}", data)
+
+    def log_table(self, name: str, table: Any) -> None:
+        """As :func:`log_table`, for this run."""
+        import pandas
+
+        self._check_in_flight()
+        check_path(name, "the name of a table")
+        if not isinstance(table, pandas.DataFrame):
+            table = _table_of(table)
+        plain = isinstance(table.index, pandas.RangeIndex) and table.index.name is None
+        text = table.to_csv(index=not plain)
+        self._keep(f"{TABLES}/{name}.csv", text.encode(errors="backslashreplace"))
+
+    def log_artefact(self, source: str | os.PathLike[str] | bytes, name: str | None = None) -> None:
+        """As :func:`log_artefact`, for this run."""
+        self._check_in_flight()
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            if name is None:
+                raise TypeError("log_artefact expects a name for bytes: log_artefact(data, name).")
+            self._keep(_free_name(name), bytes(source))
+            return
+        path = Path(source).expanduser().absolute()
+        name = _free_name(path.name if name is None else name)
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {str(path)!r} to log.")
+        target = self.dir / name
+        if path == target:
+            return
+        if target.is_relative_to(path):
+            raise ValueError(f"{str(path)!r} holds the run's own folder, so it can't be logged.")
+        self._written(name, lambda folder: _copy(path, folder / name))
+
+    log_artifact = log_artefact
+
+    # -- what becomes of it -------------------------------------------------------------------
+
+    def _begin_series(self) -> SeriesWriter:
+        self._check_in_flight()
+        series = SeriesWriter(lambda: f"{self.dir}/{FILE}", self._series_failed)
+        if self._inherited:  # nobody here will end this run
+            heart.adopt(self)
+            _at_exit(series.flush)
+        self._series = series
+        return series
+
+    def adopt(self) -> None:
+        """In a forked process: what the parent has taken is the parent's to write."""
+        self._inherited, self._series = True, None
+
+    def flush_log(self) -> None:
+        """Write out what was logged."""
+        series = self._series
+        if series is not None:
+            series.flush()
+
+    def _series_failed(self, problem: OSError) -> str | None:
+        """Where else to write a series that its file does not take."""
+        try:
+            folder = self.rescue_dir()
+        except OSError:
+            self._fault(f"Points that run {self.id} logged are lost, because {problem}.")
+            return None
+        self._fault(f"The series of run {self.id} go on in {folder}, because {problem}.")
+        return f"{folder}/{FILE}"
+
+    def _open_log(self) -> None:
+        """From now on the run takes what is logged."""
+        self._refusal = None
+
+    def _close_log(self) -> None:
+        """Refuse what comes now."""
+        self._refusal = _ENDED
+        series, self._series = self._series, None
+        if series is not None:
+            series.flush()
+
+    def _check_in_flight(self) -> None:
+        if self._refusal is not None:
+            raise NoActiveRun(self._refusal.format(self.id))
+
+    def _logged_facts(self) -> dict[str, Any]:
+        """What the metadata tell of what was logged."""
+        if not (self._series or self._params or self._features):
+            return {}
+        metrics = self._series.summary() if self._series else None
+        facts = {"metrics": metrics, "params": self._params, "features": self._features}
+        return {key: value for key, value in facts.items() if value}
+
+    def _keep(self, name: str, data: bytes) -> None:
+        """Write a file into the run's folder."""
+
+        def write(folder: Path) -> None:
+            place = folder / name
+            write_atomic(str(place.parent), place.name, data)
+
+        self._written(name, write)
+
+    def _written(self, name: str, write: Callable[[Path], None]) -> None:
+        """Have a file written, elsewhere if its folder does not take it."""
+        try:
+            write(self.dir)
+        except OSError as problem:
+            try:
+                folder = self.rescue_dir()
+                write(folder)
+            except OSError:
+                self._fault(f"{name!r}, which run {self.id} logged, is lost, because {problem}.")
+            else:
+                self._fault(f"{name!r}, logged by run {self.id}, is in {folder}: {problem}.")
+
+
+def _at_exit(work: Callable[[], None]) -> None:
+    """Have work done when this process ends, those of multiprocessing too."""
+    atexit.register(work)
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None:
+        multiprocessing.Finalize(None, work, exitpriority=10)
+
+
+def _check_mapping(value: object, function: str, before: str = "") -> None:
+    if not isinstance(value, Mapping):
+        kind = type_name(type(value))
+        raise TypeError(f"{function} expects {before}a dict of names and values, not {kind}.")
+
+
+def _json_like(value: Any) -> Any:
+    """A value with nothing in it but what JSON has; of all else the repr."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_like(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_json_like(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's, Torch's
+        return _json_like(value.tolist())
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def _table_of(table: Any) -> Any:
+    import pandas
+
+    try:
+        return pandas.DataFrame(table)
+    except (ValueError, TypeError) as problem:
+        _refuse_table(table, problem)
+
+
+def _refuse_table(table: Any, problem: Exception) -> NoReturn:
+    raise TypeError(
+        "log_table expects a name and a DataFrame, or what makes one, such as a list of dicts; "
+        f"{type_name(type(table))} does not: {problem}."
+    ) from problem
+
+
+def _without(name: str, ending: str) -> str:
+    return name.removesuffix(ending)
+
+
+def _free_name(name: str) -> str:
+    """A name for an artefact that is not one of ours."""
+    check_path(name, "the name of an artefact")
+    if name == FILE:
+        raise ValueError(f"{FILE!r} is the name of the file of the run's series; give another.")
+    return name
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+        return
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

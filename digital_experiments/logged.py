@@ -1,0 +1,98 @@
+"""What a run has logged beside its record: where each kind lies, and how it is read.
+
+Files are found by their places alone, so a picture that a run puts into ``images`` itself is
+one that it has logged. Reading runs nothing that is in them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from digital_experiments.errors import UnknownColumn, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas
+
+T = TypeVar("T")
+
+DICTS, TEXTS, TABLES, IMAGES, FIGURES = "dicts", "texts", "tables", "images", "figures"
+KINDS = (DICTS, TEXTS, TABLES, IMAGES, FIGURES)
+PLOTLY = ".plotly.json"
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
+_ENDINGS = {
+    DICTS: (".json",),
+    TEXTS: (".txt",),
+    TABLES: (".csv",),
+    IMAGES: IMAGE_ENDINGS,
+    FIGURES: (PLOTLY, ".png", ".svg"),
+}
+
+
+class Logged(Mapping[str, T]):
+    """What was logged of one kind, by name; each is read when it is asked for."""
+
+    def __init__(self, paths: Mapping[str, Path], read: Callable[[Path], T]) -> None:
+        self._paths = paths
+        self._read = read
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._paths:
+            raise UnknownColumn(f"Nothing was logged as {name!r}. {did_you_mean(name, self)}")
+        return self._read(self._paths[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self) or 'nothing'}>"
+
+
+def files_of(folder: str, kind: str) -> dict[str, list[Path]]:
+    """The files of each thing of one kind that lies in a run's folder, by name."""
+    found: dict[str, list[Path]] = {}
+    top = os.path.join(folder, kind)
+    for place, folders, names in os.walk(top):
+        folders.sort()
+        for name in sorted(names):
+            ending = next((e for e in _ENDINGS[kind] if name.lower().endswith(e)), None)
+            if ending is not None and name[0] != ".":
+                path = Path(place, name)
+                key = path.relative_to(top).as_posix()[: -len(ending)]
+                found.setdefault(key, []).append(path)
+    return found
+
+
+def first_of(files: Mapping[str, list[Path]]) -> dict[str, Path]:
+    """Of each thing the first file."""
+    return {name: paths[0] for name, paths in files.items()}
+
+
+def read_text(path: Path) -> str:
+    """The text in a file."""
+    return path.read_text(encoding="utf-8", errors="backslashreplace")
+
+
+def read_table(path: Path) -> pandas.DataFrame:
+    """The table in a CSV file; an empty cell is missing, all other texts are what they are."""
+    import pandas
+
+    return pandas.read_csv(
+        path, keep_default_na=False, na_values=[""], float_precision="round_trip"
+    )
+
+
+def read_dict(path: Path) -> dict[str, Any]:
+    """The dict in a JSON file."""
+    import json
+
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found

@@ -1,0 +1,227 @@
+"""Series of numbers that a run logs: one text file, a JSON list a point. Knows no run.
+
+A line is ``["loss", step, value, time]``; the time is in seconds since the epoch. NaN and the
+infinities, which JSON has not, are the texts ``nan``, ``inf`` and ``-inf``.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.files import append
+from digital_experiments.ids import check_path
+from digital_experiments.memory import paused_collection
+
+if TYPE_CHECKING:
+    import pandas
+
+FILE = "metrics.jsonl"
+Point = tuple[str, int | float, int | float | str, float]
+"""Key, step, value, time."""
+
+_FULL = 4096  # points in memory at most
+_LARGEST = 2**63
+_ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class SeriesWriter:
+    """Takes points from any thread, and appends them to a file many at a time.
+
+    Parameters
+    ----------
+    path : callable
+        Gives the file's path, once it is needed.
+    fail : callable
+        Told what the system said where points can't be written; gives another path, or None.
+    """
+
+    def __init__(self, path: Callable[[], str], fail: Callable[[OSError], str | None]) -> None:
+        self._path = path
+        self._fail = fail
+        self._steps: dict[str, count[int]] = {}
+        self._points: list[Point] = []
+        self._lock = Lock()
+        self._written = 0
+        self._summary: dict[str, dict[str, Any]] = {}
+
+    def add(self, key: str, value: Any, step: Any = None) -> None:
+        """Take one point."""
+        if type(value) is not float or value - value != 0.0:
+            value = as_number(value, key)
+        steps = self._steps.get(key)
+        if steps is None:
+            steps = self._steps[check_path(key, "the name of a metric")] = count()
+        if step is None:
+            step = next(steps)
+        elif type(step) is not int:
+            step = _as_step(step, key)
+        points = self._points
+        points.append((key, step, value, time()))
+        if len(points) >= _FULL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what was taken to the file."""
+        if not self._points:
+            return
+        from orjson import dumps
+
+        with self._lock:
+            points = self._points[:]
+            self._append(dumps(points)[1:-1].replace(b'],["', b']\n["') + b"\n")
+            del self._points[: len(points)]  # others may have come meanwhile
+            _summarise(points, self._summary)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            self._written += append(self._path(), data)
+        except OSError as problem:
+            other = self._fail(problem)
+            if other is not None:
+                self._path = lambda: other
+                self._written = append(other, data)
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Of each series the ``last`` value, ``min``, ``max`` and ``count``."""
+        self.flush()
+        if self._written and os.path.getsize(self._path()) != self._written:
+            found: dict[str, dict[str, Any]] = {}  # a process that was forked has logged too
+            _summarise(read_points(self._path()), found)
+            return found
+        return {key: dict(facts) for key, facts in self._summary.items()}
+
+
+def as_number(value: Any, key: str) -> int | float | str:
+    """A value as it stands in the file.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    """
+    number = value
+    if type(number) not in (int, float):
+        number = _plain_number(value)
+    if number is None:
+        raise TypeError(
+            f"The value of metric {key!r} must be a number, not {type(value).__name__} "
+            f"{value!r:.80}. For texts there is log_param, for dicts log_dict."
+        )
+    if type(number) is int:
+        return number if -_LARGEST <= number < _LARGEST else as_number(float(number), key)
+    return number if math.isfinite(number) else str(number)
+
+
+def _plain_number(value: Any) -> int | float | None:
+    """A Python number from one of NumPy's, Torch's and the like; None for what is no number."""
+    if isinstance(value, (str, bytes, bytearray, complex)):
+        return None
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        pass
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _as_step(step: Any, key: str) -> int | float:
+    number = as_number(step, f"{key}, step")
+    if isinstance(number, str):
+        raise ValueError(f"The step of metric {key!r} must be finite, not {step!r}.")
+    return number
+
+
+def _summarise(points: Iterable[Point], found: dict[str, dict[str, Any]]) -> None:
+    """Take more points into account."""
+    values: dict[str, list[Any]] = {}
+    for key, _, value, _ in points:
+        try:
+            values[key].append(value)
+        except KeyError:
+            values[key] = [value]
+    for key, some in values.items():
+        facts = found.setdefault(key, {"last": None, "min": None, "max": None, "count": 0})
+        facts["last"] = _ODD.get(some[-1], some[-1])
+        facts["count"] += len(some)
+        if str in set(map(type, some)):
+            some = [v for v in (_ODD.get(v, v) for v in some) if v == v]
+        known = [v for v in (facts["min"], facts["max"]) if v is not None]
+        facts["min"] = min([*some, *known], default=None)
+        facts["max"] = max([*some, *known], default=None)
+
+
+def read_points(path: str) -> list[Point]:
+    """The points in a file; lines that were torn are left out.
+
+    None there are where the file is missing.
+    """
+    from orjson import JSONDecodeError, loads
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return []
+    try:
+        with paused_collection():
+            points: list[Point] = loads(b"[%b]" % data.rstrip(b"\n").replace(b"\n", b","))
+    except JSONDecodeError:
+        lines = data.split(b"\n")
+        points = [point for line in lines if (point := _point(line)) is not None]
+    return points
+
+
+def _point(line: bytes) -> Point | None:
+    from orjson import JSONDecodeError, loads
+
+    try:
+        point: Point = loads(line)
+    except JSONDecodeError:
+        return None
+    return point if isinstance(point, list) and len(point) == 4 else None
+
+
+def frame_of(points: Sequence[Point], key: str | None) -> pandas.DataFrame:
+    """Points as a frame: of one series ``step``, ``value``, ``time``; of all a ``key`` before.
+
+    Raises
+    ------
+    UnknownColumn
+        If there is no such series.
+    """
+    with paused_collection():
+        return _frame_of(points, key)
+
+
+def _frame_of(points: Sequence[Point], key: str | None) -> pandas.DataFrame:
+    import numpy
+    import pandas
+
+    if key is not None:
+        known = dict.fromkeys(point[0] for point in points)
+        if key not in known:
+            raise UnknownColumn(f"No metric {key!r} was logged. {did_you_mean(key, known)}")
+        points = [point for point in points if point[0] == key] if len(known) > 1 else points
+    keys, steps, values, times = zip(*points, strict=True) if points else ((), (), (), ())
+    if str in set(map(type, values)):
+        values = tuple(_ODD.get(value, value) for value in values)
+    moments = (numpy.array(times, dtype=float) * 1e6).round().astype("datetime64[us]")
+    columns: dict[str, Any] = {} if key is not None else {"key": pandas.Series(keys, dtype=str)}
+    return pandas.DataFrame(
+        {
+            **columns,
+            "step": numpy.array(steps, dtype=None if steps else int),
+            "value": numpy.array(values, dtype=float),
+            "time": pandas.Series(moments).dt.tz_localize("UTC"),
+        }
+    )
