@@ -34,6 +34,7 @@ from digital_experiments.inside import (
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.run import Run, current_run
+from digital_experiments.start import start_run
 from digital_experiments.stored import StoredExperiment, open_experiment
 
 __version__ = "3.0.0.dev0"
@@ -65,5 +66,6 @@ __all__ = [
     "log_text",
     "open_experiment",
     "register_backend",
+    "start_run",
     "time_block",
 ]

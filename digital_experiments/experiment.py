@@ -17,7 +17,6 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import replace
-from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -38,6 +37,7 @@ from digital_experiments.options import (
     checked_callbacks,
     checked_root,
     listens,
+    make_backend,
     name_of,
 )
 from digital_experiments.recorder import Recorder
@@ -272,7 +272,7 @@ class Experiment(StoredExperiment, Generic[P, R]):
         return (self._recorder or self._recorder_now()).backend
 
     def _recorder_now(self) -> Recorder:
-        backend = self._make_backend()
+        backend = make_backend(self._options["backend"], self._options["root"], self.name)
         recorder = Recorder(
             self.name,
             backend,
@@ -285,17 +285,6 @@ class Experiment(StoredExperiment, Generic[P, R]):
             self._recorder = recorder
             self._claim_name(recorder.root)
         return recorder
-
-    def _make_backend(self) -> Backend:
-        """The backend, or one that tells with each run why there is none."""
-        root = self._options["root"] or os.environ.get("DE_ROOT") or f"experiments/{self.name}"
-        path = Path(root).expanduser()
-        try:
-            path = path.absolute()
-            backend: Backend = self._options["backend"](path)
-            return backend
-        except Exception as problem:  # a backend of the user's may raise anything
-            return UnusableBackend(path, problem)
 
     def _claim_name(self, root: str) -> None:
         """Warn where two functions record under one name in one folder."""

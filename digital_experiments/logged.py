@@ -85,9 +85,7 @@ def read_table(path: Path) -> pandas.DataFrame:
     """The table in a CSV file; an empty cell is missing, all other texts are what they are."""
     import pandas
 
-    return pandas.read_csv(
-        path, keep_default_na=False, na_values=[""], float_precision="round_trip"
-    )
+    return pandas.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def read_dict(path: Path) -> dict[str, Any]:

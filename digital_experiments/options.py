@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from digital_experiments.backends import Backend, UnusableBackend
 from digital_experiments.callbacks import (
     Callback,
     CodeVersioning,
@@ -89,6 +90,16 @@ def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] 
         raise ValueError(f"root={str(root)!r} is a URI; this release records into folders only.")
     refuse_file(Path(root).expanduser())
     return root
+
+
+def make_backend(kind: type[Backend], root: str | os.PathLike[str] | None, name: str) -> Backend:
+    """The backend of an experiment, or one that tells with each run why there is none."""
+    path = Path(root or os.environ.get("DE_ROOT") or f"experiments/{name}").expanduser()
+    try:
+        path = path.absolute()
+        return kind(path)
+    except Exception as problem:  # a backend of the user's may raise anything
+        return UnusableBackend(path, problem)
 
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from types import FunctionType, MappingProxyType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.callbacks.base import Callback
@@ -33,10 +33,12 @@ class GitInfo(Callback):
     git does not know). The repository is that of the working folder, else of the function.
     """
 
+    folder: str | None = None
+
     def setup(self, function: Callable[..., Any]) -> None:
         """Note where the function's file lies."""
         inner = plain_function(function)
-        self.folder = _folder_of(inner) if inner is not None else None
+        self.folder = folder_of(inner.__code__.co_filename) if inner is not None else None
 
     def end(self, observation: Observation) -> None:
         """Add the facts; they are gathered anew only when HEAD or the index has changed."""
@@ -45,8 +47,9 @@ class GitInfo(Callback):
             observation.metadata.setdefault("environment", {})["git"] = facts
 
 
-def _folder_of(function: FunctionType) -> str | None:
-    folder = os.path.dirname(function.__code__.co_filename)
+def folder_of(filename: str) -> str | None:
+    """The folder of a file of the user's; None for installed code, and for what is no file."""
+    folder = os.path.dirname(filename)
     return folder if os.path.isabs(folder) and "site-packages" not in folder else None
 
 

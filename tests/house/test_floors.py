@@ -21,7 +21,7 @@ FLOORS = [
     },
     {"store", "backends", "upkeep"},
     {"run", "callbacks", "generators", "caching", "heart", "inside", "log", "recorder", "shown"},
-    {"experiment", "options", "stored", "storekeeping"},
+    {"experiment", "options", "start", "stored", "storekeeping"},
     {"controllers"},
     {"study"},
     {"reports", "registry", "reproduce"},
@@ -68,6 +68,7 @@ DRAWN = {
     ("caching", "run"),
     ("experiment", "options"),
     ("experiment", "stored"),
+    ("start", "options"),
     ("stored", "storekeeping"),
     ("storekeeping", "stored"),
     ("upkeep", "store"),
@@ -79,7 +80,8 @@ PUBLIC = {
     *("Experiment", "Observation", "Observations", "Run", "StoredExperiment", "open_experiment"),
     *("log_artefact", "log_artifact", "log_dict", "log_features", "log_figure", "log_image"),
     *("log_metric", "log_metrics", "log_param", "log_params", "log_table", "log_text"),
-    *("current_dir", "current_id", "current_run", "experiment", "register_backend", "time_block"),
+    *("current_dir", "current_id", "current_run", "experiment", "register_backend"),
+    *("start_run", "time_block"),
 }
 
 

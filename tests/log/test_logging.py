@@ -1,0 +1,331 @@
+"""What a run logs is kept beside it under its name, and is read back as it was."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import math
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import digital_experiments as de
+from digital_experiments import Observation, current_run, experiment, start_run
+from digital_experiments.errors import (
+    InvalidName,
+    NoActiveRun,
+    RecordingWarning,
+    UnknownColumn,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+def logged(*calls: tuple[Any, ...]) -> Observation:
+    """The observation of a run that logged some things: name of the function, and arguments."""
+    with start_run("logged") as run:
+        for function, *arguments in calls:
+            getattr(de, function)(*arguments)
+    assert run.observation is not None
+    return de.open_experiment("logged").load(run.id)
+
+
+def test_a_series_is_read_back_and_summarised() -> None:
+    @experiment
+    def fit(n: int) -> None:
+        for step in range(n):
+            de.log_metric("train/loss", 1 / (step + 1), step=step)
+            de.log_metrics({"acc": step, "lr": 0.1})
+
+    fit(3)
+    (found,) = fit.observations()
+    loss = found.metrics("train/loss")
+    assert loss["step"].tolist() == [0, 1, 2]
+    assert loss["value"].tolist() == [1, 1 / 2, 1 / 3]
+    assert str(loss["time"].dtype) == "datetime64[us, UTC]"
+    assert loss["time"].is_monotonic_increasing
+    everything = found.metrics()
+    assert everything.columns.tolist() == ["key", "step", "value", "time"]
+    assert everything["key"].tolist() == ["train/loss", "acc", "lr"] * 3
+    summary = found.metadata["metrics"]
+    assert summary["train/loss"] == {"last": 1 / 3, "min": 1 / 3, "max": 1, "count": 3}
+    assert found.metrics("lr")["step"].tolist() == [0, 1, 2]
+    table = fit.to_dataframe()
+    assert table["metrics.train/loss"].tolist() == [1 / 3]
+    assert fit.to_dataframe(where="metrics.acc > 1")["metrics.acc"].tolist() == [2]
+    with pytest.raises(UnknownColumn, match="Did you mean 'train/loss'"):
+        found.metrics("train/los")
+
+
+def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
+    values = [1, True, 2.5, np.float32(0.5), np.int64(7), np.array(3.0), Decimal("0.25"), 2**70]
+    odd = [math.nan, math.inf, -math.inf, 1.0]
+    found = logged(
+        *(("log_metric", "plain", value) for value in values),
+        *(("log_metric", "odd", value) for value in odd),
+        ("log_metric", "step", 1, 0.5),
+        ("log_metric", "step", 1, np.int64(3)),
+    )
+    assert found.metrics("plain")["value"].tolist() == [1, 1, 2.5, 0.5, 7, 3, 0.25, float(2**70)]
+    assert found.metrics("odd")["value"].tolist()[1:] == odd[1:]
+    assert math.isnan(found.metrics("odd")["value"][0])
+    assert found.metadata["metrics"]["odd"] == {
+        "last": 1.0,
+        "min": -math.inf,
+        "max": math.inf,
+        "count": 4,
+    }
+    assert found.metrics("step")["step"].tolist() == [0.5, 3]
+    assert logged(("log_metric", "n", math.nan)).metadata["metrics"]["n"]["min"] is None
+    assert logged(("log_text", "a", "b")).metrics().empty
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (("log_metric", "loss", "0.1"), TypeError, "must be a number, not str"),
+        (("log_metric", "loss", None), TypeError, "must be a number"),
+        (("log_metric", "loss", [1.0]), TypeError, "must be a number"),
+        (("log_metric", "loss", 1 + 2j), TypeError, "must be a number"),
+        (("log_metric", "loss", 1.0, "one"), TypeError, "step"),
+        (("log_metric", "loss", 1.0, math.nan), ValueError, "finite"),
+        (("log_metric", "", 1.0), InvalidName, "empty"),
+        (("log_metric", "../loss", 1.0), InvalidName, "starts with a dot"),
+        (("log_metric", 3, 1.0), InvalidName, "expected a str"),
+        (("log_metrics", ["loss"]), TypeError, "a dict of names and values"),
+        (("log_param", "a//b", 1), InvalidName, "Of its parts"),
+        (("log_features", [1]), TypeError, "expects names"),
+        (("log_dict", "name", [1]), TypeError, "a name and a dict"),
+        (("log_text", "name", 5), TypeError, "not int"),
+        (("log_text", "/etc/passwd", "x"), InvalidName, "empty"),
+        (("log_text", "a/../../b", "x"), InvalidName, "'..'"),
+        (("log_text", "a\x00b", "x"), InvalidName, "control"),
+        (("log_image", "name", b"no image"), ValueError, "these bytes are none"),
+        (("log_image", "name", "missing.png"), FileNotFoundError, "missing.png"),
+        (("log_image", "name", 5), TypeError, "not int"),
+        (("log_image", "name", np.zeros((2, 2, 7))), ValueError, "shape"),
+        (("log_image", "name", np.full((2, 2), 3.0)), ValueError, "from 0 to 1"),
+        (("log_figure", "name", "figure"), TypeError, "a figure or axes"),
+        (("log_figure", object(), "name"), TypeError, "name first"),
+        (("log_table", "name", 5), TypeError, "a list of dicts"),
+        (("log_artefact", "missing"), FileNotFoundError, "missing"),
+        (("log_artefact", b"data"), TypeError, "a name for bytes"),
+        (("log_artefact", b"data", "metrics.jsonl"), ValueError, "series"),
+        (("log_artefact", "."), ValueError, "the run's own folder"),
+    ],
+)
+def test_what_is_wrong_is_told_where_it_is_logged(
+    call: tuple[Any, ...], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        logged(call)
+    assert de.open_experiment("logged").observations(status="failed")
+
+
+def test_outside_of_a_run_and_after_it_nothing_can_be_logged() -> None:
+    for function in ("log_metric", "log_text", "log_param"):
+        with pytest.raises(NoActiveRun, match="No run is in flight"):
+            getattr(de, function)("a", 1)
+    run = start_run("later")
+    with pytest.raises(NoActiveRun, match="has not begun"):
+        run.log_metric("a", 1)
+    with run:
+        run.log_metric("a", 1)
+    for log in (run.log_metric, run.log_text, run.log_param, run.log_dict):
+        with pytest.raises(NoActiveRun, match="has ended"):
+            log("a", 2)
+
+
+def test_params_features_dicts_and_texts() -> None:
+    found = logged(
+        ("log_param", "device", "cpu"),
+        ("log_params", {"device": "gpu", "sizes": (1, 2)}),
+        ("log_features", ["age", "sex"]),
+        ("log_features", ["sex", "fare"]),
+        ("log_dict", "matrix", {"tp": 1, "by": {"a": np.arange(2)}}),
+        ("log_dict", "matrix", {"fp": math.inf, 3: Path("x")}),
+        ("log_text", "notes/first", "grüße \ud800"),
+        ("log_text", "raw", b"\xff!"),
+    )
+    assert found.params == {"device": "gpu", "sizes": (1, 2)}
+    assert found.features == ["age", "sex", "fare"]
+    matrix = {"tp": 1, "by": {"a": [0, 1]}, "fp": math.inf, "3": "x"}
+    assert found.dicts()["matrix"] == matrix
+    assert dict(found.texts()) == {"notes/first": "grüße \\ud800", "raw": "\\xff!"}
+    with pytest.raises(UnknownColumn, match="Did you mean 'raw'"):
+        found.texts()["rawe"]
+    assert "raw" in repr(found.texts())
+
+
+def test_tables_come_back_with_their_types() -> None:
+    table = pd.DataFrame(
+        {"n": [1, 2], "x": [0.1, None], "name": ["NA", "b,\n"], "ok": [True, False]}
+    )
+    found = logged(
+        ("log_table", "frame", table),
+        ("log_table", "indexed", table.set_index("name")),
+        ("log_table", "rows", [{"a": 1}, {"a": 2, "b": 3}]),
+    )
+    pd.testing.assert_frame_equal(found.tables()["frame"], table, check_dtype=False)
+    assert found.tables()["indexed"].columns.tolist() == ["name", "n", "x", "ok"]
+    assert found.tables()["rows"]["b"].tolist()[1] == 3
+
+
+def test_images_and_figures_of_every_kind(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    (tmp_path / "in.jpg").write_bytes(b"\xff\xd8\xff" + bytes(9))
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([1, 2])
+    found = logged(
+        ("log_image", "bytes", PNG),
+        ("log_image", "path", tmp_path / "in.jpg"),
+        ("log_image", "vector", b"<?xml version='1.0'?><svg/>"),
+        ("log_image", "pil.png", Image.new("RGB", (3, 2))),
+        ("log_image", "grey", np.linspace(0, 1, 6).reshape(2, 3)),
+        ("log_image", "colours", np.zeros((2, 3, 3), dtype=np.uint8)),
+        ("log_figure", "plots/curve", figure),
+        ("log_figure", "axes", axes),
+    )
+    names = {name: path.suffix for name, path in found.images().items()}
+    assert names == {
+        "bytes": ".png",
+        "colours": ".png",
+        "grey": ".png",
+        "path": ".jpg",
+        "pil": ".png",
+        "vector": ".svg",
+    }
+    assert np.asarray(Image.open(found.images()["grey"])).tolist() == [
+        [0, 51, 102],
+        [153, 204, 255],
+    ]
+    figures = found.figures()
+    assert {name: [p.suffix for p in paths] for name, paths in figures.items()} == {
+        "axes": [".png", ".svg"],
+        "plots/curve": [".png", ".svg"],
+    }
+    assert figures["axes"][0].read_bytes()[:4] == PNG[:4]
+
+
+def test_figures_of_plotly_are_kept_as_json() -> None:
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    found = logged(("log_figure", "dots", graph_objects.Figure(data=[{"y": [1, 2]}])))
+    (path,) = found.figures()["dots"]
+    assert json.loads(path.read_text())["data"][0]["y"] == [1, 2]
+
+
+def test_artefacts_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "model" / "deep").mkdir(parents=True)
+    (tmp_path / "model" / "deep" / "weights").write_bytes(b"12")
+    (tmp_path / "notes.txt").write_text("a")
+
+    @experiment(root=tmp_path / "runs")
+    def fit() -> None:
+        de.log_artefact(tmp_path / "model")
+        de.log_artifact(tmp_path / "notes.txt", "texts/renamed.txt")
+        de.log_artefact(b"42", "answer")
+        (de.current_dir() / "own").write_text("o")
+        de.log_artefact(de.current_dir() / "own")
+
+    fit()
+    (found,) = fit.observations()
+    assert [path.name for path in found.artefacts()] == ["answer", "model", "own", "texts"]
+    assert (found.dir / "model" / "deep" / "weights").read_bytes() == b"12"
+    assert found.texts()["renamed"] == "a"  # files are found by their places
+
+
+def test_threads_and_nested_runs_log_to_their_own_run() -> None:
+    @experiment
+    def inner(x: int) -> None:
+        de.log_metric("x", x)
+
+    @experiment
+    def outer() -> None:
+        def work(n: int) -> None:
+            for _ in range(5000):
+                de.log_metric("thread", n)
+
+        threads = []
+        for n in range(4):
+            context = contextvars.copy_context()
+            threads.append(threading.Thread(target=context.run, args=(work, n)))
+        for thread in threads:
+            thread.start()
+        inner(3)
+        for thread in threads:
+            thread.join()
+        de.log_metric("x", 9)
+
+    outer()
+    (found,) = outer.observations()
+    points = found.metrics("thread")
+    assert sorted(points["step"]) == list(range(20_000))
+    assert points["value"].value_counts().tolist() == [5000] * 4
+    assert found.metadata["metrics"]["thread"]["count"] == 20_000
+    assert found.metrics("x")["value"].tolist() == [9]
+    assert inner.observations()[0].metrics("x")["value"].tolist() == [3]
+
+
+def test_callbacks_see_the_metrics_and_may_log_too() -> None:
+    seen = []
+
+    class Watcher(de.Callback):
+        def end(self, observation: Observation) -> None:
+            seen.append(observation.metadata["metrics"]["a"]["last"])
+            current_run().log_metric("b", 2)
+
+    @experiment(callbacks=[Watcher()])
+    def fit() -> None:
+        de.log_metric("a", 1)
+
+    fit()
+    assert seen == [1]
+    assert fit.observations()[0].metrics("b")["value"].tolist() == [2]
+    assert fit.to_dataframe()["metrics.b"].tolist() == [2]
+
+
+def test_what_the_store_does_not_take_is_kept_elsewhere_and_told(folder: Path) -> None:
+    @experiment(root=folder / "store")
+    def fit() -> None:
+        de.log_metric("a", 1)
+        (folder / "store" / "storage").mkdir(parents=True)
+        place = de.current_dir()
+        place.rmdir()
+        place.write_text("a file where the folder was")
+        de.log_text("note", "kept")
+
+    with pytest.warns(RecordingWarning, match="go to .*rescue"):
+        fit()
+    (found,) = fit.observations()
+    rescued = list((folder / "tmp").rglob("note.txt"))
+    assert [path.read_text() for path in rescued] == ["kept"]
+    assert list((folder / "tmp").rglob("metrics.jsonl"))
+    assert found.metadata["metrics"]["a"]["count"] == 1
+
+
+def test_a_torn_line_costs_one_point(folder: Path) -> None:
+    found = logged(*(("log_metric", "a", n) for n in range(5)))
+    path = found.dir / "metrics.jsonl"
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines()[-1]) + 1):
+        path.write_bytes(whole[:-cut])
+        kept = 5 if cut == 1 else 4
+        assert found.metrics("a")["value"].tolist() == list(range(kept))
+    path.write_bytes(whole.replace(b'["a",2', b'["a",#'))
+    assert found.metrics("a")["value"].tolist() == [0, 1, 3, 4]
+    path.unlink()
+    assert found.metrics().empty
+
+
+def test_names_that_look_like_json_do_not_break_lines() -> None:
+    name = 'a],["b\\'
+    found = logged(("log_metric", name.rstrip("\\"), 1), ("log_metric", 'x"', 2))
+    assert found.metrics()["key"].tolist() == ['a],["b', 'x"']
