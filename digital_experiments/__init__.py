@@ -33,6 +33,7 @@ from digital_experiments.inside import (
 )
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
+from digital_experiments.reports import Difference, Report, compare, diff
 from digital_experiments.run import Run, current_run
 from digital_experiments.start import start_run
 from digital_experiments.stored import StoredExperiment, open_experiment
@@ -41,16 +42,20 @@ __version__ = "3.0.0.dev0"
 __all__ = [
     "Backend",
     "Callback",
+    "Difference",
     "DigitalExperimentsError",
     "DigitalExperimentsWarning",
     "Experiment",
     "Observation",
     "Observations",
+    "Report",
     "Run",
     "StoredExperiment",
+    "compare",
     "current_dir",
     "current_id",
     "current_run",
+    "diff",
     "experiment",
     "log_artefact",
     "log_artifact",

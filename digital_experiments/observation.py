@@ -275,7 +275,11 @@ class Observation:
         UnknownColumn
             If no series of that name was logged.
         """
-        return frame_of(read_points(f"{self._dir}/{SERIES}"), key)
+        return frame_of(read_points(self.series_path()), key)
+
+    def series_path(self) -> str:
+        """The file of the series; it is there if any were logged."""
+        return f"{self._dir}/{SERIES}"
 
     def dicts(self) -> Mapping[str, dict[str, Any]]:
         """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""

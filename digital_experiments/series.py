@@ -11,6 +11,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from operator import itemgetter
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ class SeriesWriter:
 
         with self._lock:
             points = self._points[:]
+            if not points:  # another thread was quicker
+                return
             self._append(dumps(points)[1:-1].replace(b'],["', b']\n["') + b"\n")
             del self._points[: len(points)]  # others may have come meanwhile
             _summarise(points, self._summary)
@@ -191,7 +194,33 @@ def _point(line: bytes) -> Point | None:
     return point if isinstance(point, list) and len(point) == 4 else None
 
 
-def frame_of(points: Sequence[Point], key: str | None) -> pandas.DataFrame:
+def series_of(path: str) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """Steps and values of each series in a file, by name."""
+    with paused_collection():
+        points = read_points(path)
+        found = {}
+        for key, some in _by_key(points).items():
+            _, steps, values, _ = zip(*some, strict=True)
+            found[key] = steps, _numbers(values)
+    return found
+
+
+def _by_key(points: list[Point]) -> dict[str, list[Point]]:
+    keys = dict.fromkeys(map(itemgetter(0), points))
+    if len(keys) == 1:
+        return dict.fromkeys(keys, points)
+    found: dict[str, list[Point]] = {key: [] for key in keys}
+    for point in points:
+        found[point[0]].append(point)
+    return found
+
+
+def _numbers(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Values as numbers, those too that stand as texts."""
+    return tuple(_ODD.get(v, v) for v in values) if str in set(map(type, values)) else values
+
+
+def frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     """Points as a frame: of one series ``step``, ``value``, ``time``; of all a ``key`` before.
 
     Raises
@@ -203,18 +232,17 @@ def frame_of(points: Sequence[Point], key: str | None) -> pandas.DataFrame:
         return _frame_of(points, key)
 
 
-def _frame_of(points: Sequence[Point], key: str | None) -> pandas.DataFrame:
+def _frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     import numpy
     import pandas
 
     if key is not None:
-        known = dict.fromkeys(point[0] for point in points)
+        known = _by_key(points)
         if key not in known:
             raise UnknownColumn(f"No metric {key!r} was logged. {did_you_mean(key, known)}")
-        points = [point for point in points if point[0] == key] if len(known) > 1 else points
+        points = known[key]
     keys, steps, values, times = zip(*points, strict=True) if points else ((), (), (), ())
-    if str in set(map(type, values)):
-        values = tuple(_ODD.get(value, value) for value in values)
+    values = _numbers(values)
     moments = (numpy.array(times, dtype=float) * 1e6).round().astype("datetime64[us]")
     columns: dict[str, Any] = {} if key is not None else {"key": pandas.Series(keys, dtype=str)}
     return pandas.DataFrame(

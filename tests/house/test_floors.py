@@ -17,7 +17,7 @@ FLOORS = [
     {
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
-        *("faults", "logged", "pictures", "series"),
+        *("charts", "faults", "logged", "pictures", "series"),
     },
     {"store", "backends", "upkeep"},
     {"run", "callbacks", "generators", "caching", "heart", "inside", "log", "recorder", "shown"},
@@ -81,7 +81,7 @@ PUBLIC = {
     *("log_artefact", "log_artifact", "log_dict", "log_features", "log_figure", "log_image"),
     *("log_metric", "log_metrics", "log_param", "log_params", "log_table", "log_text"),
     *("current_dir", "current_id", "current_run", "experiment", "register_backend"),
-    *("start_run", "time_block"),
+    *("Difference", "Report", "compare", "diff", "start_run", "time_block"),
 }
 
 

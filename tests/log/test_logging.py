@@ -268,6 +268,7 @@ def test_threads_and_nested_runs_log_to_their_own_run() -> None:
     (found,) = outer.observations()
     points = found.metrics("thread")
     assert sorted(points["step"]) == list(range(20_000))
+    assert all(Path(found.series_path()).read_bytes().splitlines())
     assert points["value"].value_counts().tolist() == [5000] * 4
     assert found.metadata["metrics"]["thread"]["count"] == 20_000
     assert found.metrics("x")["value"].tolist() == [9]

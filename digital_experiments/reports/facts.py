@@ -1,0 +1,211 @@
+"""What is known of observations, field by field, and which of it is equal. Shows nothing."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from digital_experiments.errors import DamagedWarning
+from digital_experiments.observation import Observation
+from digital_experiments.observations import row
+from digital_experiments.values import Plain
+from digital_experiments.views import short_repr
+
+Facts = dict[str, dict[str, Any]]
+"""Values by section, and by name in each."""
+
+_SMALL = ("loss", "error", "err", "mse", "rmse", "mae", "mape", "perplexity", "time", "seconds")
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:==\s*|@\s*)(.+)$")
+
+
+class Missing:
+    """Stands where an observation has no such field."""
+
+    def __repr__(self) -> str:
+        return "—"
+
+
+MISSING = Missing()
+
+
+class Row(NamedTuple):
+    """One field of several observations.
+
+    Attributes
+    ----------
+    name : str
+        The field.
+    values : list
+        Of each observation its value, or ``MISSING``.
+    same : bool
+        Whether all have the same.
+    best : frozenset of int
+        Of a metric, which observations have the best value.
+    """
+
+    name: str
+    values: list[Any]
+    same: bool
+    best: frozenset[int] = frozenset()
+
+
+def facts_of(observation: Observation) -> Facts:
+    """All that is known of one observation; nothing is unpickled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamagedWarning)
+        metadata = observation.metadata
+    cells = dict(row(observation))
+    environment = _dict(metadata, "environment")
+    git = dict(_dict(environment, "git"))
+    return {
+        "run": _run(observation, metadata),
+        "config": _below(cells, "config."),
+        "result": _result(observation, cells),
+        "metrics": dict(_dict(metadata, "metrics")),
+        "params": observation.params,
+        "features": dict.fromkeys(observation.features, "✓"),
+        "dicts": {f"{name}.{k}": v for name, d in observation.dicts().items() for k, v in _flat(d)},
+        "timing": _blocks(_dict(metadata, "timing")),
+        "resources": dict(_flat(_dict(metadata, "resources"))),
+        "git": {k: git[k] for k in ("branch", "commit", "dirty", "remote") if k in git},
+        "packages": dict(_packages(str(environment.get("pip_freeze") or ""))),
+        "system": dict(_flat(_dict(environment, "system"))),
+        "code": {"code": metadata["code"]} if isinstance(metadata.get("code"), str) else {},
+    }
+
+
+def rows_of(facts: Sequence[Facts], section: str) -> list[Row]:
+    """The fields of one section of several observations, in order of their appearance."""
+    names = dict.fromkeys(name for of_one in facts for name in of_one[section])
+    rows = []
+    for name in names:
+        values = [of_one[section].get(name, MISSING) for of_one in facts]
+        first = _comparable(values[0])
+        same = all(_comparable(value) == first for value in values[1:])
+        rows.append(Row(name, values, same))
+    return rows
+
+
+def metric_rows(facts: Sequence[Facts], best: Mapping[str, str]) -> list[Row]:
+    """The last values of the metrics, the best of each marked.
+
+    Parameters
+    ----------
+    best
+        ``"min"`` or ``"max"`` by the metric's name; of others the name tells, ``loss`` or
+        ``error`` being best where it is smallest.
+    """
+    found = []
+    for name, values, _, _ in rows_of(facts, "metrics"):
+        last = [v.get("last", MISSING) if isinstance(v, Mapping) else v for v in values]
+        numbers = [v for v in last if isinstance(v, (int, float)) and v == v]
+        choose = min if best.get(name, direction(name)) == "min" else max
+        top = choose(numbers) if len(set(numbers)) > 1 else None
+        marked = frozenset(n for n, v in enumerate(last) if top is not None and v == top)
+        same = all(_comparable(value) == _comparable(last[0]) for value in last[1:])
+        found.append(Row(name, last, same, marked))
+    return found
+
+
+def direction(name: str) -> str:
+    """Which end of a metric is best, as far as its name tells.
+
+    >>> direction("val/loss"), direction("accuracy")
+    ('min', 'max')
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    return "min" if any(word in _SMALL for word in words) else "max"
+
+
+def shown(value: Any) -> str:
+    """A value in one line.
+
+    >>> shown(0.1 + 0.2), shown("a"), shown(MISSING)
+    ('0.3', 'a', '—')
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else short_repr(value, 200)
+
+
+def _run(observation: Observation, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    timing = _dict(metadata, "timing")
+    total = timing.get("total", timing)
+    error = observation.error
+    seconds = observation.duration
+    known = {
+        "experiment": metadata.get("experiment"),
+        "variant": metadata.get("variant"),
+        "status": observation.status,
+        "error": f"{error.get('type')}: {error.get('message')}" if error else None,
+        "started": str(total.get("start", ""))[:19].replace("T", " ") or None,
+        "took": None if seconds is None else duration(seconds),
+        "tags": " ".join(observation.tags) or None,
+        "note": observation.note,
+        "code version": str(metadata.get("fingerprint") or "")[:8] or None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(0.00052), duration(75), duration(7384)
+    ('520 µs', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _blocks(timing: Mapping[str, Any]) -> dict[str, str]:
+    """How long the named parts of a run took."""
+    parts = {k: v for k, v in timing.items() if k != "total" and isinstance(v, Mapping)}
+    return {name: duration(part["duration"]) for name, part in parts.items() if "duration" in part}
+
+
+def _result(observation: Observation, cells: Mapping[str, Any]) -> dict[str, Any]:
+    if observation.status != "completed" and observation.shown("result") is None:
+        return {}
+    fields = _below(cells, "result.")
+    return {**({"result": cells["result"]} if "result" in cells else {}), **fields}
+
+
+def _below(cells: Mapping[str, Any], start: str) -> dict[str, Any]:
+    return {name[len(start) :]: v for name, v in cells.items() if name.startswith(start)}
+
+
+def _dict(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = of.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _flat(value: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", item
+
+
+def _packages(freeze: str) -> Iterator[tuple[str, str]]:
+    for line in freeze.splitlines():
+        found = _REQUIREMENT.match(line)
+        if found:
+            yield found[1], found[2]
+        elif line.strip():
+            yield line.strip(), "installed"
+
+
+def _comparable(value: Plain) -> Any:
+    """What two values are compared by: 1 and 1.0 are equal, 1 and True are not."""
+    return (type(value) is bool, value) if isinstance(value, (int, float, str)) else repr(value)
