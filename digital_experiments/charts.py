@@ -135,7 +135,7 @@ def points(
     log: bool = False,
 ) -> str:
     """Points, each with a label that shows when it is pointed at."""
-    frame = _Frame(list(x), list(y), log)
+    frame = _Frame(_with_room(x), list(y) if log else _with_room(y), log)
     dots = "".join(
         f'<circle cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="4" fill="{colour(0)}" '
         f'fill-opacity=".7"><title>{escape(label)}</title></circle>'
@@ -163,9 +163,8 @@ def parallel(axes: Sequence[tuple[str, Sequence[Any]]], labels: Sequence[str]) -
         if all(y is not None for _, y in at):
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
             share = scales[-1].share(axes[-1][1][row])
-            hue = 212 - 185 * (share if share is not None else 0.5)
             drawn.append(
-                f'<path class="line" stroke="hsl({hue:.0f} 75% 50%)" stroke-opacity=".75" '
+                f'<path class="line" stroke="{_between(share)}" stroke-opacity=".7" '
                 f'd="{path}"><title>{escape(label)}</title></path>'
             )
     marks = "".join(
@@ -173,6 +172,14 @@ def parallel(axes: Sequence[tuple[str, Sequence[Any]]], labels: Sequence[str]) -
         for n, (x, (name, _), scale) in enumerate(zip(places, axes, scales, strict=True))
     )
     return _svg("".join(drawn) + marks, [])
+
+
+def _between(share: float | None) -> str:
+    """A colour from blue to orange."""
+    if share is None:
+        return "#888888"
+    ends = zip((47, 126, 216), (232, 118, 20), strict=True)
+    return "#" + "".join(f"{round(low + share * (high - low)):02x}" for low, high in ends)
 
 
 class _Scale:
@@ -184,11 +191,10 @@ class _Scale:
         if self.numeric:
             finite = [float(v) for v in present if math.isfinite(v)]
             low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-            self.log = low > 0 and high / low >= 100
+            self.log = low > 0 and high / low >= 1000
             self.low, self.high = (math.log10(low), math.log10(high)) if self.log else (low, high)
-            self.ends = (
-                [(0.0, number(low)), (1.0, number(high))] if high > low else [(0.5, number(low))]
-            )
+            ends = [(0.0, low), (1.0, high)] if high > low else [(0.5, low)]
+            self.ends = [(share, f"{value:.3g}") for share, value in ends]
         else:
             self.texts = sorted({str(v) for v in present})
             last = max(1, len(self.texts) - 1)
@@ -222,6 +228,13 @@ def _axis(x: float, name: str, scale: _Scale, last: bool) -> str:
         f'<text x="{x:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{escape(name[:22])}</text>'
         + texts
     )
+
+
+def _with_room(values: Sequence[float]) -> list[float]:
+    """Values, and two more that leave some room around them."""
+    finite = [v for v in values if math.isfinite(v)]
+    room = (max(finite) - min(finite)) * 0.04 if finite else 0
+    return [*finite, min(finite) - room, max(finite) + room] if room else finite
 
 
 class _Frame:
@@ -327,12 +340,12 @@ def _thinned(line: Line, most: int) -> Line:
 
 
 def _svg(content: str, legend: Sequence[tuple[str, str]]) -> str:
-    rows = (len(legend) + 2) // 3
+    rows = (len(legend) + 1) // 2
     height = HEIGHT + rows * 18
     entries = "".join(
-        f'<g transform="translate({_LEFT + n % 3 * 215} {HEIGHT + n // 3 * 18})">'
+        f'<g transform="translate({_LEFT + n % 2 * 325} {HEIGHT + n // 2 * 18})">'
         f'<rect y="2" width="12" height="4" rx="2" fill="{escape(shade)}"/>'
-        f'<text x="18" y="8">{escape(label[:30])}</text></g>'
+        f'<text x="18" y="8">{escape(label[:48])}</text></g>'
         for n, (label, shade) in enumerate(legend)
     )
     return (

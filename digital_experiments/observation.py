@@ -369,6 +369,11 @@ class Observation:
         config = short_repr(self.shown("config"), 500)
         return f"Observation({self._id}, {config} → {self.outcome()}{marks})"
 
+    def _repr_html_(self) -> str:
+        from digital_experiments.card import card
+
+        return card(self)
+
     def outcome(self) -> str:
         """The result in one line, or what went wrong instead."""
         if self.error is None:

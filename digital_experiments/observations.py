@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from digital_experiments.columns import cells_of, frame, in_order
+from digital_experiments.columns import frame, in_order
 from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
-from digital_experiments.values import decode, encode
+from digital_experiments.rows import row
+from digital_experiments.values import decode
 from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
     import pandas
+
+    from digital_experiments.charts import Chart
 
 _ROWS_SHOWN = 20
 _STYLE = (
@@ -138,6 +141,39 @@ class Observations(list[Observation]):
         columns = in_order(c for r in rows for c in r) or ["id"]
         return frame({c: [r.get(c) for r in rows] for c in columns})
 
+    def plot(self, *names: str, log: bool = False) -> Chart:
+        """Draw series over each other, a column over another, or all against the result.
+
+        Parameters
+        ----------
+        *names : str
+            One name: a metric, whose series are drawn over each other. Two: columns of the
+            table, the second over the first. None, or more: parallel coordinates, by default
+            of the config fields that differ and the first number of the result.
+        log : bool
+            Whether the y axis is logarithmic.
+
+        Returns
+        -------
+        Chart
+            Shows itself in a notebook; ``.save("chart.svg")``.
+
+        Raises
+        ------
+        UnknownColumn
+            If there is no such metric or column, or no number in it.
+
+        Examples
+        --------
+        >>> from digital_experiments import Observation
+        >>> runs = Observations(Observation(str(x), {"x": x}, 4 - x, {}) for x in range(3))
+        >>> runs.plot("config.x", "result")
+        Chart of result over config.x of 3 observations
+        """
+        from digital_experiments.plots import plot
+
+        return plot(self, names, log)
+
     def _repr_html_(self) -> str:
         import html
 
@@ -169,24 +205,6 @@ class Observations(list[Observation]):
             why = ", ".join(f"{count} {reason}" for reason, count in self.hidden.items())
             text += f" · hidden: {why} (status=None, current_code_only=False shows all)"
         return text
-
-
-def row(
-    observation: Observation, include_metadata: bool = False, sep: str = "."
-) -> Iterator[tuple[str, Any]]:
-    """The columns of an observation and its values there, without loading any."""
-    yield "id", observation.id
-    kept = observation.metadata if include_metadata else observation.facts
-    metadata = {key: kept[key] for key in kept if include_metadata or key == "metrics"}
-    record = {
-        "config": observation.plain("config"),
-        "result": observation.plain("result"),
-        "metadata": encode(metadata),
-    }
-    try:
-        yield from cells_of(record, include_metadata, sep)
-    except Exception as problem:  # a record that was altered: tags without their content
-        yield "result", f"<damaged: {type(problem).__name__}>"
 
 
 def _number(observation: Observation, column: str) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import count
 from operator import itemgetter
 from threading import Lock
@@ -194,15 +194,17 @@ def _point(line: bytes) -> Point | None:
     return point if isinstance(point, list) and len(point) == 4 else None
 
 
-def series_of(path: str) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """Steps and values of each series in a file, by name."""
-    with paused_collection():
-        points = read_points(path)
-        found = {}
-        for key, some in _by_key(points).items():
-            _, steps, values, _ = zip(*some, strict=True)
-            found[key] = steps, _numbers(values)
-    return found
+def series_of(path: str) -> dict[str, tuple[Any, Any]]:
+    """Steps and values of each series in a file, by name, as arrays of floats."""
+    with paused_collection():  # until the points, which are many, are gone again
+        return {key: _arrays(some) for key, some in _by_key(read_points(path)).items()}
+
+
+def _arrays(points: list[Point]) -> tuple[Any, Any]:
+    import numpy
+
+    _, steps, values, _ = zip(*points, strict=True)
+    return numpy.array(steps, dtype=float), numpy.array(_numbers(values), dtype=float)
 
 
 def _by_key(points: list[Point]) -> dict[str, list[Point]]:

@@ -37,6 +37,7 @@ from digital_experiments.storekeeping import Storekeeping
 if TYPE_CHECKING:
     import pandas
 
+    from digital_experiments.charts import Chart
     from digital_experiments.store.query import Query
 
 DEFAULT_REGISTRY = "experiments"
@@ -147,6 +148,25 @@ class StoredExperiment(Storekeeping):
         """
         chosen = select(status, where, since, until, tags, limit, newest_first, config=config)
         return self._found(self._complete(chosen, current_code_only))
+
+    def plot(self, *names: str, log: bool = False, **selection: Any) -> Chart:
+        """Draw what :meth:`observations` selects, see :meth:`Observations.plot`.
+
+        Parameters
+        ----------
+        *names : str
+            A metric; or two columns; or none, or more.
+        log : bool
+            Whether the y axis is logarithmic.
+        **selection
+            What :meth:`observations` takes.
+
+        Returns
+        -------
+        Chart
+            Shows itself in a notebook; ``.save("chart.svg")``.
+        """
+        return self.observations(**selection).plot(*names, log=log)
 
     def iter_observations(
         self,

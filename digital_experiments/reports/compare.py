@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from digital_experiments.charts import Line, colour, lines
-from digital_experiments.files import write_atomic
-from digital_experiments.logged import PLOTLY
-from digital_experiments.observation import Observation
-from digital_experiments.reports.code import Side, side_by_side
-from digital_experiments.reports.facts import (
+from digital_experiments.facts import (
     MISSING,
     Facts,
     Row,
@@ -23,6 +19,11 @@ from digital_experiments.reports.facts import (
     rows_of,
     shown,
 )
+from digital_experiments.files import write_atomic
+from digital_experiments.logged import PLOTLY
+from digital_experiments.observation import Observation
+from digital_experiments.reports.code import Side, side_by_side
+from digital_experiments.series import series_of
 
 _TITLES = {
     "run": "Run",
@@ -286,7 +287,7 @@ def _uri(path: Path) -> str:
 
 def _series(observations: Sequence[Observation]) -> list[tuple[str, str]]:
     """A chart for each series, of all runs that logged it."""
-    held = [_points(observation) for observation in observations]
+    held = [series_of(observation.series_path()) for observation in observations]
     names = dict.fromkeys(name for of_one in held for name in of_one)
     most = _POINTS // max(1, sum(map(len, held)))
     charts = []
@@ -299,12 +300,6 @@ def _series(observations: Sequence[Observation]) -> list[tuple[str, str]]:
         if any(len(line.x) > 1 for line in drawn):
             charts.append((name, lines(drawn, "step", "", most=most)))
     return charts
-
-
-def _points(observation: Observation) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    from digital_experiments.series import series_of
-
-    return series_of(observation.series_path())
 
 
 def _versions(facts: Sequence[Facts]) -> list[Version]:

@@ -6,8 +6,8 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from digital_experiments.facts import facts_of, metric_rows, rows_of, shown
 from digital_experiments.observation import Observation
-from digital_experiments.reports.facts import facts_of, metric_rows, rows_of, shown
 
 if TYPE_CHECKING:
     from rich.text import Text

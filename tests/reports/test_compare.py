@@ -18,7 +18,7 @@ import pytest
 
 import digital_experiments as de
 from digital_experiments import Experiment, Observation, compare, diff, experiment, start_run
-from digital_experiments.reports.facts import rows_of
+from digital_experiments.facts import rows_of
 
 EVIL = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.errors import DamagedWarning
-from digital_experiments.observation import Observation
-from digital_experiments.observations import row
+from digital_experiments.rows import row
 from digital_experiments.values import Plain
 from digital_experiments.views import short_repr
+
+if TYPE_CHECKING:
+    from digital_experiments.observation import Observation
 
 Facts = dict[str, dict[str, Any]]
 """Values by section, and by name in each."""

@@ -1,0 +1,30 @@
+"""An observation as a row of a table. Reads no values that are not plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.columns import cells_of
+from digital_experiments.values import encode
+
+if TYPE_CHECKING:
+    from digital_experiments.observation import Observation
+
+
+def row(
+    observation: Observation, include_metadata: bool = False, sep: str = "."
+) -> Iterator[tuple[str, Any]]:
+    """The columns of an observation and its values there, without loading any."""
+    yield "id", observation.id
+    kept = observation.metadata if include_metadata else observation.facts
+    metadata = {key: kept[key] for key in kept if include_metadata or key == "metrics"}
+    record = {
+        "config": observation.plain("config"),
+        "result": observation.plain("result"),
+        "metadata": encode(metadata),
+    }
+    try:
+        yield from cells_of(record, include_metadata, sep)
+    except Exception as problem:  # a record that was altered: tags without their content
+        yield "result", f"<damaged: {type(problem).__name__}>"
