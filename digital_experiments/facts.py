@@ -61,8 +61,10 @@ def facts_of(observation: Observation) -> Facts:
     cells = dict(row(observation))
     environment = _dict(metadata, "environment")
     git = dict(_dict(environment, "git"))
+    run = _run(observation, metadata)
     return {
-        "run": _run(observation, metadata),
+        "run": run,
+        "outcome": {name: run[name] for name in ("status", "error") if name in run},
         "config": _below(cells, "config."),
         "result": _result(observation, cells),
         "metrics": dict(_dict(metadata, "metrics")),
@@ -143,7 +145,7 @@ def _run(observation: Observation, metadata: Mapping[str, Any]) -> dict[str, Any
         "status": observation.status,
         "error": f"{error.get('type')}: {error.get('message')}" if error else None,
         "started": str(total.get("start", ""))[:19].replace("T", " ") or None,
-        "took": None if seconds is None else duration(seconds),
+        "took": None if seconds is None else duration_text(seconds),
         "tags": " ".join(observation.tags) or None,
         "note": observation.note,
         "code version": str(metadata.get("fingerprint") or "")[:8] or None,
@@ -151,28 +153,28 @@ def _run(observation: Observation, metadata: Mapping[str, Any]) -> dict[str, Any
     return {name: value for name, value in known.items() if value is not None}
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Seconds for people.
 
-    >>> duration(0.00052), duration(75), duration(7384)
-    ('520 µs', '1 min 15 s', '2 h 3 min')
+    >>> [duration_text(s) for s in (0.00002, 0.25, 12.3, 3660)]
+    ['20 µs', '250 ms', '12.3 s', '1 h 01 min']
     """
-    if seconds < 1e-3:
+    if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _blocks(timing: Mapping[str, Any]) -> dict[str, str]:
     """How long the named parts of a run took."""
     parts = {k: v for k, v in timing.items() if k != "total" and isinstance(v, Mapping)}
-    return {name: duration(part["duration"]) for name, part in parts.items() if "duration" in part}
+    return {
+        name: duration_text(part["duration"]) for name, part in parts.items() if "duration" in part
+    }
 
 
 def _result(observation: Observation, cells: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import digital_experiments
 from digital_experiments.cli.common import Commands
 from digital_experiments.cli.find import best, ls, show, tag
 from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
+from digital_experiments.cli.look import compare, diff, watch
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,5 +60,21 @@ def completion(context: click.Context, shell: str) -> None:
         click.echo(kind(main, {}, name, variable).source())
 
 
-for command in (ls, show, best, tag, check, repair, prune, gc, delete, restore, purge, merge):
+for command in (
+    ls,
+    show,
+    best,
+    tag,
+    compare,
+    diff,
+    watch,
+    check,
+    repair,
+    prune,
+    gc,
+    delete,
+    restore,
+    purge,
+    merge,
+):
     main.add_command(command)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from digital_experiments.charts import sparkline
 from digital_experiments.cli.common import console, short_id, size_text
+from digital_experiments.facts import duration_text, shown
+from digital_experiments.series import series_of
 from digital_experiments.stored import StoredExperiment
 from digital_experiments.views import short_repr
 
@@ -52,11 +55,11 @@ def print_table(
     same: dict[str, Any] = {}
     if names is None:
         table, same = _folded(table, count)
-    shown = {name: [_text(name, v) for v in values] for name, values in table.items()}
+    texts = {name: [_text(name, v) for v in values] for name, values in table.items()}
     wide = console().width - 2
     made = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     left = []
-    for name, values in shown.items():
+    for name, values in texts.items():
         need = max(len(name), *map(len, values)) if values else len(name)
         if wide < need and made.columns and names is None:
             left.append(name)
@@ -65,8 +68,8 @@ def print_table(
         made.add_column(
             _heading(name), justify=_side(table[name]), overflow="ellipsis", no_wrap=True
         )
-    kept = [name for name in shown if name not in left]
-    for row in zip(*(shown[name] for name in kept), strict=True):
+    kept = [name for name in texts if name not in left]
+    for row in zip(*(texts[name] for name in kept), strict=True):
         made.add_row(*(_styled(name, text) for name, text in zip(kept, row, strict=True)))
     out = console()
     out.print(made)
@@ -146,22 +149,6 @@ def local_time(start: str) -> str:
         return start
 
 
-def duration_text(seconds: float) -> str:
-    """Seconds for people.
-
-    >>> [duration_text(s) for s in (0.00002, 0.25, 12.3, 3660)]
-    ['20 µs', '250 ms', '12.3 s', '1 h 01 min']
-    """
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-
-
 _TEXTS: dict[str, Callable[[Any], str]] = {
     "id": short_id,
     "status": lambda status: _WORD.get(status, status),
@@ -213,6 +200,7 @@ def print_observation(observation: Observation, code: bool, environment: bool) -
             Text("result", style="bold"), Pretty(observation.shown("result"), max_length=20)
         )
     out.print(table)
+    _print_series(out, observation)
     if observation.error is not None:
         out.print(Text("\n" + str(observation.error.get("traceback", "")).rstrip(), style="red"))
     _print_files(out, observation)
@@ -221,6 +209,26 @@ def print_observation(observation: Observation, code: bool, environment: bool) -
         out.print(Pretty(metadata.get("environment"), max_string=400))
     if code and isinstance(metadata.get("code"), str):
         out.print(Syntax(metadata["code"], "python", background_color="default"))
+
+
+def _print_series(out: Any, observation: Observation) -> None:
+    """What the run logged as numbers, each series as a few bars."""
+    from rich.table import Table
+
+    summary = observation.facts.get("metrics")
+    if not isinstance(summary, dict) or not summary:
+        return
+    series = series_of(observation.series_path())
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", "", "last", "min", "max", "points"):
+        table.add_column(name, justify="left" if name in ("metric", "") else "right")
+    for name, facts in summary.items():
+        if not isinstance(facts, dict):
+            continue
+        values = [shown(facts.get(end)) for end in ("last", "min", "max", "count")]
+        table.add_row(name, sparkline(series[name][1].tolist() if name in series else []), *values)
+    out.print(table)
+    out.print()
 
 
 def _print_files(out: Any, observation: Observation) -> None:
@@ -235,3 +243,31 @@ def _print_files(out: Any, observation: Observation) -> None:
         out.print(Text(f"  {path.relative_to(observation.dir)}  {size_text(path.stat().st_size)}"))
     if len(files) > SHOWN:
         out.print(f"  ... and {len(files) - SHOWN} more")
+
+
+def in_flight_table(stores: Iterable[StoredExperiment]) -> Any:
+    """The runs that live or were lost, of several stores."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    for name in ("store", "id", "", "for", "cpu", "memory", "config", "metrics"):
+        table.add_column(name, justify="right" if name in ("for", "cpu", "memory") else "left")
+    counts = {"running": 0, "lost": 0}
+    for store in stores:
+        for observation in store.observations(status=list(counts)):
+            counts[observation.status] += 1
+            used = observation.facts.get("resources") or {}
+            metrics = observation.facts.get("metrics") or {}
+            table.add_row(
+                store.root.name,
+                Text(short_id(observation.id), style="cyan"),
+                Text(_WORD[observation.status], style=_COLOURS[observation.status]),
+                duration_text(observation.duration or 0),
+                f"{used.get('cpu_percent', 0):.0f} %",
+                size_text(int(used.get("rss_bytes", 0))),
+                Text(short_repr(observation.shown("config"), _CELL)),
+                Text(" ".join(f"{k}={shown(v.get('last'))}" for k, v in list(metrics.items())[:3])),
+            )
+    table.caption = f"{counts['running']} running, {counts['lost']} lost"
+    return table

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _SECTIONS = (
-    *("config", "result", "metrics", "params", "features", "dicts"),
+    *("config", "outcome", "result", "metrics", "params", "features", "dicts"),
     *("git", "packages", "system"),
 )
 
@@ -29,9 +29,9 @@ class Difference:
     ids : tuple of str
         The two.
     sections : dict of dict
-        The two values of each field, by section: ``config``, ``result``, ``metrics``,
-        ``params``, ``features``, ``dicts``, ``git``, ``packages``, ``system``. ``—`` stands
-        where one has no such field.
+        The two values of each field, by section: ``config``, ``outcome`` (status and error),
+        ``result``, ``metrics``, ``params``, ``features``, ``dicts``, ``git``, ``packages``,
+        ``system``; each is an attribute too. ``—`` stands where one has no such field.
     code : str
         The unified diff of the code.
     """

@@ -272,3 +272,41 @@ def test_observations_of_any_kind_are_compared() -> None:
     made = [Observation(str(n), {"x": n}, {"loss": n}, {}) for n in range(20)]
     page = compare(made).html
     assert page.count('class="dot"') >= 20
+
+
+def test_plots_of_series_columns_and_all(fit: Experiment[..., Any], folder: Path) -> None:
+    from digital_experiments.errors import UnknownColumn
+
+    found = fit.observations()
+    series = found.plot("train/loss")
+    assert series.svg.count('class="line"') == 2
+    assert "lr=0.1 (" in series.svg
+    assert series._repr_html_() == series.svg
+    assert fit.plot("train/loss", log=True).svg != series.svg
+    assert fit.plot("config.lr", "result.loss").svg.count("<circle") == 2
+    assert repr(fit.plot()) == "Chart of result.loss over config.lr of 2 observations"
+    assert "config.size" in repr(fit.plot("config.lr", "config.size", "metrics.accuracy"))
+    assert series.save("chart.svg").read_text() == series.svg
+    assert "<!doctype html>" in series.save(folder / "chart.html").read_text()
+    for names, text in ((("x",), "Did you mean|plot"), (("config.x", "result.loss"), "config.lr")):
+        with pytest.raises(UnknownColumn, match=text):
+            found.plot(*names)
+    with pytest.raises(UnknownColumn, match="no numbers"):
+        found.plot("config.name", "result.loss")
+    with pytest.raises(UnknownColumn, match="nothing to plot"):
+        found[:1].plot()
+    with pytest.raises(ValueError, match=r"\.svg or \.html"):
+        series.save("chart.png")
+
+
+def test_an_observation_shows_itself_as_a_card(fit: Experiment[..., Any]) -> None:
+    card = fit.observations()[0]._repr_html_()
+    assert "train/loss" in card
+    assert "<svg" in card
+    assert "data:image/png" in card
+    with suppress(ValueError), start_run("x", params={EVIL: EVIL}) as run:
+        run.log_features([EVIL])
+        raise ValueError(EVIL)
+    assert run.observation
+    assert "<script>" not in run.observation._repr_html_()
+    assert "onerror" not in [n for _, a in Tags(run.observation._repr_html_()).found for n in a]
