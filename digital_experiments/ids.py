@@ -69,6 +69,20 @@ def new_id() -> str:
     return f"{_second(seconds, '%Y-%m-%d_%H-%M-%S')}_{micros:06d}_{_suffix()}"
 
 
+def id_at(seconds: float, what: str) -> str:
+    """The id for what began at a moment: always the same for the same.
+
+    >>> id_at(0.5, "run 7 of another system")
+    '1970-01-01_00-00-00_500000_lamtcu'
+    """
+    from hashlib import blake2b
+
+    whole, micros = divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+    bits = int.from_bytes(blake2b(what.encode(), digest_size=4).digest(), "little")
+    suffix = _PAIRS[bits & 1023] + _PAIRS[bits >> 10 & 1023] + _PAIRS[bits >> 20 & 1023]
+    return f"{_second(whole, '%Y-%m-%d_%H-%M-%S')}_{micros:06d}_{suffix}"
+
+
 def looks_like_id(text: str) -> bool:
     """Whether a text starts as ids do: with a time.
 

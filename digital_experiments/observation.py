@@ -24,7 +24,7 @@ from digital_experiments.logged import (
     read_text,
 )
 from digital_experiments.series import FILE as SERIES
-from digital_experiments.series import frame_of, read_points
+from digital_experiments.series import Point, frame_of, read_points
 from digital_experiments.values import (
     BlobReader,
     NoBlobs,
@@ -276,6 +276,10 @@ class Observation:
             If no series of that name was logged.
         """
         return frame_of(read_points(self.series_path()), key)
+
+    def points(self) -> list[Point]:
+        """The points of all series: name, step, value and time in seconds since the epoch."""
+        return read_points(self.series_path())
 
     def series_path(self) -> str:
         """The file of the series; it is there if any were logged."""

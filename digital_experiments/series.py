@@ -73,13 +73,11 @@ class SeriesWriter:
         """Append what was taken to the file."""
         if not self._points:
             return
-        from orjson import dumps
-
         with self._lock:
             points = self._points[:]
             if not points:  # another thread was quicker
                 return
-            self._append(dumps(points)[1:-1].replace(b'],["', b']\n["') + b"\n")
+            self._append(lines_of(points))
             del self._points[: len(points)]  # others may have come meanwhile
             _summarise(points, self._summary)
 
@@ -96,10 +94,22 @@ class SeriesWriter:
         """Of each series the ``last`` value, ``min``, ``max`` and ``count``."""
         self.flush()
         if self._written and os.path.getsize(self._path()) != self._written:
-            found: dict[str, dict[str, Any]] = {}  # a process that was forked has logged too
-            _summarise(read_points(self._path()), found)
-            return found
+            return summary_of(read_points(self._path()))  # a forked process has logged too
         return {key: dict(facts) for key, facts in self._summary.items()}
+
+
+def lines_of(points: list[Point]) -> bytes:
+    """Points as the lines of a file."""
+    from orjson import dumps
+
+    return dumps(points)[1:-1].replace(b'],["', b']\n["') + b"\n"
+
+
+def summary_of(points: Iterable[Point]) -> dict[str, dict[str, Any]]:
+    """Of each series the ``last`` value, ``min``, ``max`` and ``count``."""
+    found: dict[str, dict[str, Any]] = {}
+    _summarise(points, found)
+    return found
 
 
 def as_number(value: Any, key: str) -> int | float | str:

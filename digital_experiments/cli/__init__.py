@@ -6,6 +6,7 @@ import click
 
 import digital_experiments
 from digital_experiments.cli.common import Commands
+from digital_experiments.cli.exchange import export, import_
 from digital_experiments.cli.find import best, ls, show, tag
 from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
 from digital_experiments.cli.look import compare, diff, watch
@@ -68,6 +69,8 @@ for command in (
     compare,
     diff,
     watch,
+    import_,
+    export,
     check,
     repair,
     prune,

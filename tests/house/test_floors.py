@@ -24,7 +24,7 @@ FLOORS = [
     {"experiment", "options", "start", "stored", "storekeeping"},
     {"controllers"},
     {"study"},
-    {"reports", "registry", "reproduce"},
+    {"exchange", "reports", "registry", "reproduce"},
     {"cli", "dashboard"},
 ]
 DRAWN = {

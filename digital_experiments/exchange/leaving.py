@@ -1,0 +1,145 @@
+"""Observations handed on: as a table, or to MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.errors import did_you_mean
+from digital_experiments.files import write_atomic
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.views import short_repr
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FORMATS = ("csv", "parquet", "json", "mlflow")
+_BATCH = 1000  # points that MLflow takes at once
+_LONGEST = 6000  # characters of a parameter of MLflow's
+_STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+
+
+def export(
+    observations: Sequence[Observation], to: str, path: str | os.PathLike[str]
+) -> Path | str:
+    """Hand observations on to other programs.
+
+    Parameters
+    ----------
+    observations : list of Observation
+        Which.
+    to : {"csv", "parquet", "json", "mlflow"}
+        A table with metadata, or a list of objects, or runs of MLflow.
+    path : path or str
+        The file; of MLflow the tracking URI, or the path of an SQLite database.
+
+    Returns
+    -------
+    pathlib.Path or str
+        The file, or the tracking URI.
+
+    Raises
+    ------
+    ValueError
+        For another format.
+    ModuleNotFoundError
+        If pyarrow (for parquet) or mlflow is missing.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"There is no format {to!r}. {did_you_mean(to, FORMATS)}")
+    if to == "mlflow":
+        return _to_mlflow(observations, str(path))
+    target = Path(path).expanduser().absolute()
+    if to == "json":
+        data = json.dumps([_plain(o) for o in observations], indent=2, default=short_repr).encode()
+    else:
+        data = _table(observations, to)
+    write_atomic(str(target.parent), target.name, data)
+    return target
+
+
+def _table(observations: Sequence[Observation], to: str) -> bytes:
+    from io import BytesIO
+
+    frame = Observations(observations).to_dataframe(include_metadata=True)
+    if to == "csv":
+        text: str = frame.to_csv(index=False)
+        return text.encode(errors="backslashreplace")
+    for name in frame.columns:  # of mixed values parquet has none
+        if frame[name].dtype == object:
+            frame[name] = frame[name].map(lambda v: v if v is None else short_repr(v, 1000))
+    buffer = BytesIO()
+    try:
+        frame.to_parquet(buffer, index=False)
+    except ImportError as problem:
+        raise ModuleNotFoundError(
+            "Parquet is written by pyarrow: pip install pyarrow."
+        ) from problem
+    return buffer.getvalue()
+
+
+def _plain(observation: Observation) -> dict[str, Any]:
+    parts = {part: observation.shown(part) for part in ("config", "result")}
+    return {"id": observation.id, **parts, "metadata": observation.metadata}
+
+
+def _to_mlflow(observations: Sequence[Observation], uri: str) -> str:
+    try:
+        from mlflow import MlflowClient
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(
+            "Install mlflow to export to it: pip install mlflow."
+        ) from problem
+    if "://" not in uri and uri.endswith(".db"):
+        uri = f"sqlite:///{Path(uri).expanduser().absolute()}"
+    client = MlflowClient(tracking_uri=uri)
+    for observation in observations:
+        _send(client, observation)
+    return uri
+
+
+def _send(client: MlflowClient, observation: Observation) -> None:
+    """Make one run of MLflow, unless it is there."""
+    from mlflow.entities import Metric, Param
+
+    name = str(observation.facts.get("experiment", "digital_experiments"))
+    known = client.get_experiment_by_name(name)
+    experiment = known.experiment_id if known else client.create_experiment(name)
+    mark = "digital_experiments.id"
+    if client.search_runs([experiment], f"tags.`{mark}` = '{observation.id}'"):
+        return
+    timing = observation.facts.get("timing", {})
+    total = timing.get("total", timing)
+    start, end = (_milliseconds(total.get(name)) for name in ("start", "end"))
+    tags = {mark: observation.id, **dict.fromkeys(observation.tags, "true")}
+    run = client.create_run(experiment, start_time=start, tags=tags, run_name=observation.id)
+    id = run.info.run_id
+    config = observation.shown("config")
+    params = [Param(key, short_repr(value, _LONGEST)) for key, value in config.items()]
+    metrics = [
+        Metric(key, float(value), int(moment * 1000), int(step))
+        for key, step, value, moment in observation.points()
+    ]
+    result = Observations([observation]).to_dataframe().filter(regex="^result")
+    metrics += [
+        Metric(key, float(value), end or 0, 0)
+        for key, value in result.iloc[0].items()
+        if isinstance(value, (int, float))
+    ]
+    client.log_batch(id, params=params)
+    for first in range(0, len(metrics), _BATCH):
+        client.log_batch(id, metrics=metrics[first : first + _BATCH])
+    for path in observation.artefacts():
+        client.log_artifacts(id, str(path), path.name) if path.is_dir() else client.log_artifact(
+            id, str(path)
+        )
+    client.set_terminated(id, _STATUS.get(observation.status, "KILLED"), end)
+
+
+def _milliseconds(text: object) -> int | None:
+    return int(datetime.fromisoformat(text).timestamp() * 1000) if isinstance(text, str) else None

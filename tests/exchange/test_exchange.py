@@ -1,0 +1,199 @@
+"""Runs that other systems recorded come over whole, from stores that the real packages wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from digital_experiments import compare, experiment, log_metric, log_text, open_experiment
+from digital_experiments.cli import main
+from digital_experiments.exchange import export, import_runs
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def files_of(place: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("place", "store", "count"),
+    [
+        ("erm", "my_experiment", 3),
+        ("mlruns", "team_fit", 2),
+        ("mlflow/mlflow.db", "team_fit", 2),
+        ("wandb", "fit", 2),
+    ],
+)
+def test_every_run_comes_over_once(place: str, store: str, count: int, folder: Path) -> None:
+    before = files_of(FIXTURES)
+    first = import_runs(FIXTURES / place)
+    assert (len(first.new), first.known, first.problems) == (count, 0, [])
+    assert f"{count} runs" in repr(first)
+    content = files_of(folder / "experiments")
+    again = import_runs(FIXTURES / place)
+    assert (len(again.new), again.known) == (0, count)
+    assert files_of(folder / "experiments") == content
+    assert files_of(FIXTURES) == before
+    found = open_experiment(store)
+    assert found.check().ok
+    assert len(found.observations(status=None)) == count
+    assert compare(found.observations(status=None)).html
+    shutil.rmtree("experiments")
+    assert [id for _, id in import_runs(FIXTURES / place).new] == [id for _, id in first.new]
+
+
+def test_a_registry_of_experiment_results_manager() -> None:
+    import_runs(FIXTURES / "erm")
+    one, _, wide = open_experiment("my_experiment").observations()
+    assert one.id.startswith("2023-05-01_12-00-00")
+    assert one.config == {"objective": "rmse", "depth": 3, "lr": 0.1}
+    assert one.metrics("rmse")["value"].tolist() == [0.9]
+    assert one.dicts()["importance"] == {"age": 1.5, "fare": 0.5}
+    assert sorted(one.figures()) == ["ROC curve", "scatter"]
+    assert (one.dir / "model.pickle").read_bytes() == b"\x00model"
+    assert (one.dir / "text").read_text() == "lorem ipsum"
+    assert [o.metadata["variant"] for o in (one, wide)] == ["main", "wide"]
+
+
+@pytest.mark.parametrize("place", ["mlruns", "mlflow/mlflow.db"])
+def test_stores_of_mlflow(place: str) -> None:
+    import_runs(FIXTURES / place)
+    done, failed = open_experiment("team_fit").observations(status=None)
+    assert (done.status, failed.status) == ("completed", "failed")
+    assert done.config == {"lr": 0.1, "optimiser": "adam", "layers": 3, "flag": True}
+    loss = done.metrics("train/loss")
+    assert loss["value"].tolist() == [1 / (n + 1) for n in range(5)]
+    assert loss["step"].tolist() == list(range(5))
+    assert math.isnan(done.metrics("odd")["value"][0])
+    assert (done.dir / "notes" / "a.txt").read_text() == "hello"
+    assert json.loads((done.dir / "conf.json").read_text()) == {"a": 1}
+    assert done.metadata["mlflow"]["tags"]["stage"] == "dev"
+    assert done.metadata["mlflow"]["name"] == "try-0"
+    assert done.duration
+    table = open_experiment("team_fit").to_dataframe(where="config.lr < 0.15")
+    assert table["metrics.train/loss"].tolist() == [0.2]
+
+
+def test_offline_runs_of_wandb() -> None:
+    import_runs(FIXTURES / "wandb")
+    done, failed = open_experiment("fit").observations(status=None)
+    assert (done.status, failed.status) == ("completed", "failed")
+    assert done.config == {"lr": 0.1, "opt": {"name": "adam"}}
+    assert done.metrics("loss")["value"].tolist() == [1 / (n + 1) for n in range(5)]
+    assert done.metrics("acc")["step"].tolist() == list(range(5))
+    assert done.metadata["wandb"]["summary"]["best"] == 3
+    assert done.metadata["wandb"]["name"] == "try-0"
+    assert done.tags == ["a"]
+
+
+def test_a_torn_log_of_wandb_gives_what_it_holds(folder: Path) -> None:
+    (source,) = (FIXTURES / "wandb").glob("*/run-svo874kp.wandb")
+    whole = source.read_bytes()
+    (folder / "run").mkdir()
+    for cut in range(7, len(whole), 37):
+        (folder / "run" / "run-svo874kp.wandb").write_bytes(whole[:cut])
+        shutil.rmtree("out", ignore_errors=True)
+        assert len(import_runs(folder / "run", "out").new) == 1
+
+
+def test_names_can_not_leave_the_store(folder: Path) -> None:
+    shutil.copytree(FIXTURES / "erm", "erm")
+    (path,) = Path("erm/my_experiment/main").glob("*_00_00/erm_metadata.json")
+    facts = json.loads(path.read_text())
+    facts["experiment_id"] = "../../outside"
+    facts["dicts"] = {"../../../evil": {"a": 1}}
+    path.write_text(json.dumps(facts))
+    import_runs("erm", "inside")
+    assert not list(folder.glob("*evil*")) + list(folder.parent.glob("*outside*"))
+    facts["artifacts"] = {
+        "x": {"filename": "../../../../secret", "id": "x", "artifact_type": "png"}
+    }
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="points outside"):
+        import_runs("erm", "other")
+
+
+def test_what_is_no_store_is_told(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        import_runs("nothing")
+    with pytest.raises(ValueError, match="is no store of erm or mlflow or wandb"):
+        import_runs(folder)
+    with pytest.raises(ValueError, match="is no store of mlflow"):
+        import_runs(FIXTURES / "erm", source="mlflow")
+    with pytest.raises(ValueError, match="Did you mean 'mlflow'"):
+        import_runs(FIXTURES / "erm", source="mlflo")
+
+
+@pytest.fixture
+def fit() -> Any:
+    @experiment(root="experiments/fit")
+    def fit(lr: float, data: Any = None) -> dict[str, Any]:
+        log_metric("loss", 1.0)
+        log_metric("loss", lr)
+        log_text("note", "hello")
+        if lr > 1:
+            raise ValueError("diverged")
+        return {"accuracy": lr, "by": [1, 2]}
+
+    fit(0.1, np.arange(3))
+    fit(0.2)
+    with pytest.raises(ValueError, match="diverged"):
+        fit(2)
+    return fit
+
+
+def test_tables_for_other_programs(fit: Any, folder: Path) -> None:
+    found = fit.observations(status=None)
+    assert export(found, "csv", "out/all.csv") == folder / "out" / "all.csv"
+    table = pd.read_csv("out/all.csv")
+    assert table["config.lr"].tolist() == [0.1, 0.2, 2]
+    assert table["metadata.status"].tolist() == ["completed", "completed", "failed"]
+    export(found, "json", "all.json")
+    loaded = json.loads(Path("all.json").read_text())
+    assert [o["id"] for o in loaded] == [o.id for o in found]
+    assert loaded[0]["metadata"]["metrics"]["loss"]["last"] == 0.1
+    with pytest.raises(ValueError, match="Did you mean 'csv'"):
+        export(found, "cvs", "x")
+
+
+def test_parquet(fit: Any) -> None:
+    pytest.importorskip("pyarrow", reason="parquet is written by pyarrow")
+    export(fit.observations(status=None), "parquet", "all.parquet")
+    assert pd.read_parquet("all.parquet")["config.lr"].tolist() == [0.1, 0.2, 2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own
+def test_to_mlflow_and_back(fit: Any, folder: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow takes the runs")
+    found = fit.observations(status=None)
+    for _ in range(2):
+        uri = export(found, "mlflow", folder / "out.db")
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("fit").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+    import_runs(folder / "out.db", folder / "back")
+    back = open_experiment(folder / "back" / "fit").observations(status=None)
+    assert [o.metrics("loss")["value"].tolist() for o in back] == [[1, 0.1], [1, 0.2], [1, 2]]
+
+
+def test_from_a_shell(fit: Any, folder: Path) -> None:
+    def run(*words: str) -> str:
+        seen = CliRunner().invoke(main, words)
+        assert seen.exit_code == 0, seen.output
+        return seen.output
+
+    assert "3 runs brought over" in run("import", str(FIXTURES / "erm"), "--root", "brought")
+    assert "0 runs brought over" in run("import", str(FIXTURES / "erm"), "--root", "brought")
+    assert "all.csv" in run("export", "fit", "--to", "csv", "-o", "all.csv", "-w", "config.lr < 1")
+    assert len(pd.read_csv("all.csv")) == 2
+    assert os.path.exists(run("export", "fit", "--to", "json").strip())
