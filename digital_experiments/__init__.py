@@ -10,6 +10,8 @@
 [0, 1, 4, 9, 16]
 """
 
+from typing import TYPE_CHECKING, Any
+
 from digital_experiments.backends import Backend, register_backend
 from digital_experiments.callbacks import Callback
 from digital_experiments.errors import DigitalExperimentsError, DigitalExperimentsWarning
@@ -33,10 +35,24 @@ from digital_experiments.inside import (
 )
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.reports import Difference, Report, compare, diff
 from digital_experiments.run import Run, current_run
 from digital_experiments.start import start_run
 from digital_experiments.stored import StoredExperiment, open_experiment
+
+if TYPE_CHECKING:
+    from digital_experiments.reports import Difference, Report, compare, diff
+
+_LATER = ("Difference", "Report", "compare", "diff")
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs need is imported when it is asked for."""
+    if name in _LATER:
+        from digital_experiments import reports
+
+        return getattr(reports, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "3.0.0.dev0"
 __all__ = [

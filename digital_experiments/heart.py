@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
-from digital_experiments.store.halves import STEPS_ASIDE
-
 TICK = 0.5
 """Seconds between two looks at the runs: what is logged is in its file after that time."""
 
@@ -114,6 +112,8 @@ class Heart:
         return Sample(cpu, rss, written, _gpus())
 
     def _start(self) -> None:
+        from digital_experiments.store.halves import STEPS_ASIDE
+
         with self._lock:
             if self._thread is not None:
                 return

@@ -127,7 +127,7 @@ def _send(client: MlflowClient, observation: Observation) -> None:
     ]
     result = Observations([observation]).to_dataframe().filter(regex="^result")
     metrics += [
-        Metric(key, float(value), end or 0, 0)
+        Metric(str(key), float(value), end or 0, 0)
         for key, value in result.iloc[0].items()
         if isinstance(value, (int, float))
     ]

@@ -6,7 +6,6 @@ What a run is now - running or lost - is worked out by who reads, and never writ
 from __future__ import annotations
 
 import os
-import platform
 import time
 from contextlib import suppress
 from functools import cache
@@ -99,9 +98,16 @@ def _is_recorded(root: str, id: str) -> bool:
 
 def _process_lives(heartbeat: dict[str, Any]) -> bool:
     """Whether a process of this host still runs; of those of others their beats tell."""
-    if heartbeat["host"] != platform.node():
+    if heartbeat["host"] != _host():
         return True
     return bool(heartbeat["process"] == process_mark(heartbeat["pid"]))
+
+
+@cache
+def _host() -> str:
+    import platform
+
+    return platform.node()
 
 
 def process_mark(pid: int) -> str | None:
@@ -120,4 +126,4 @@ def process_mark(pid: int) -> str | None:
 @cache
 def own_heartbeat(pid: int) -> dict[str, Plain]:
     """Who beats: this process."""
-    return {"pid": pid, "host": platform.node(), "process": process_mark(pid)}
+    return {"pid": pid, "host": _host(), "process": process_mark(pid)}
