@@ -18,6 +18,8 @@ TICK = 0.5
 AGE = 1.0
 """Seconds that a run has to live to be shown."""
 
+_RECENT = 0.05  # seconds
+
 BEAT = 2.0
 """Seconds between two writings of what is known of a run."""
 
@@ -55,6 +57,7 @@ class Beating(Logging, Protocol):
     """What is asked of a run that is shown."""
 
     begun: float
+    cpu: float
 
     def sampled(self, sample: Sample) -> None: ...  # noqa: D102
     def beat(self, sample: Sample) -> None: ...  # noqa: D102
@@ -78,9 +81,13 @@ class Heart:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: Any = None
+        self._asked, self._cpu = -1.0, 0.0
 
     def watch(self, run: Beating) -> None:
-        """Look after a run from now on."""
+        """Look after a run from now on, and tell it the CPU time that the process has used."""
+        if run.begun - self._asked > _RECENT:  # the system takes a while to tell
+            self._asked, self._cpu = run.begun, time.process_time()
+        run.cpu = self._cpu
         self._runs[run.id] = run
         if self._thread is None:
             self._start()

@@ -39,6 +39,7 @@ class RunLog:
     _dicts: dict[str, dict[str, Any]] | None = None
     _refusal: str | None = _NOT_BEGUN
     _inherited = False
+    _has_logged = False
 
     if TYPE_CHECKING:
 
@@ -59,6 +60,7 @@ class RunLog:
         """As :func:`log_param`, for this run."""
         self._check_in_flight()
         check_path(key, "the name of a parameter")
+        self._has_logged = True
         self._params = {**(self._params or {}), key: encode(value)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -74,6 +76,7 @@ class RunLog:
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(f"log_features expects names, not {name!r}.")
+        self._has_logged = True
         self._features = list(dict.fromkeys([*(self._features or []), *names]))
 
     def log_dict(self, name: str, data: Mapping[str, Any]) -> None:
@@ -156,7 +159,7 @@ class RunLog:
         if self._inherited:  # nobody here will end this run
             heart.adopt(self)
             _at_exit(series.flush)
-        self._series = series
+        self._series, self._has_logged = series, True
         return series
 
     def adopt(self) -> None:
@@ -186,8 +189,8 @@ class RunLog:
     def _close_log(self) -> None:
         """Refuse what comes now."""
         self._refusal = _ENDED
-        series, self._series = self._series, None
-        if series is not None:
+        if self._series is not None:
+            series, self._series = self._series, None
             series.flush()
 
     def _check_in_flight(self) -> None:
@@ -196,8 +199,6 @@ class RunLog:
 
     def _logged_facts(self) -> dict[str, Any]:
         """What the metadata tell of what was logged."""
-        if not (self._series or self._params or self._features):
-            return {}
         metrics = self._series.summary() if self._series else None
         facts = {"metrics": metrics, "params": self._params, "features": self._features}
         return {key: value for key, value in facts.items() if value}

@@ -148,7 +148,6 @@ class Run(RunLog, Shown):
                 self._deaf.append(callback)
         self._open_log()
         self.started = time.time()
-        self.cpu = time.process_time()
         self.begun = time.perf_counter()
         heart.watch(self)
 
@@ -170,7 +169,9 @@ class Run(RunLog, Shown):
 
     def conclude(self, error: BaseException | None) -> None:
         """Make the observation, show it to the callbacks, record it, tell of faults."""
-        metadata = {**self._metadata(error), **self._logged_facts()}
+        metadata = self._metadata(error)
+        if self._has_logged:
+            metadata.update(self._logged_facts())
         observation = Observation.of_run(
             self.id,
             self._plain_config,
@@ -183,12 +184,14 @@ class Run(RunLog, Shown):
             observation.with_plain_result(self.plain_result)
         interrupt = self._tell_end(observation)
         observation.freeze_result()
-        metadata.update(self._logged_facts())  # callbacks may have logged too
+        if self._has_logged:
+            metadata.update(self._logged_facts())  # callbacks may have logged too
         self._close_log()
         if self.seconds >= AGE:
             metadata["resources"] = self.resources()
         self._record(observation)
-        self.land()
+        if self._is_shown:
+            self.land()
         self.observation = observation
         if self._faults or self.lost:
             self._report(error)

@@ -81,8 +81,7 @@ class Shown:
 
     def land(self) -> None:
         """The run is recorded: show it as in flight no more."""
-        if self._is_shown:
-            flight.land(self.recorder.root, self.id)
+        flight.land(self.recorder.root, self.id)
 
     def resources(self, sample: Sample | None = None) -> dict[str, Any]:
         """What the process used since the run began.
