@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def _pictures(observation: Observation) -> str:
     images = [path for path in (*images, *observation.images().values()) if path.suffix == ".png"]
     drawn = [f'<div style="width:460px">{chart}</div>' for chart in charts[:_PICTURES]]
     for path in images[:_PICTURES]:
-        data = base64.b64encode(path.read_bytes()).decode()
-        drawn.append(f'<img style="max-width:360px" src="data:image/png;base64,{data}">')
+        with suppress(OSError):
+            data = base64.b64encode(path.read_bytes()).decode()
+            drawn.append(f'<img style="max-width:360px" src="data:image/png;base64,{data}">')
     return "".join(drawn)

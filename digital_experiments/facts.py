@@ -70,7 +70,7 @@ def facts_of(observation: Observation) -> Facts:
         "metrics": dict(_dict(metadata, "metrics")),
         "params": observation.params,
         "features": dict.fromkeys(observation.features, "✓"),
-        "dicts": {f"{name}.{k}": v for name, d in observation.dicts().items() for k, v in _flat(d)},
+        "dicts": _dicts(observation),
         "timing": _blocks(_dict(metadata, "timing")),
         "resources": dict(_flat(_dict(metadata, "resources"))),
         "git": {k: git[k] for k in ("branch", "commit", "dirty", "remote") if k in git},
@@ -175,6 +175,17 @@ def _blocks(timing: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: duration_text(part["duration"]) for name, part in parts.items() if "duration" in part
     }
+
+
+def _dicts(observation: Observation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    held = observation.dicts()
+    for name in held:
+        try:
+            found.update((f"{name}.{key}", value) for key, value in _flat(held[name]))
+        except (OSError, ValueError, AttributeError) as problem:  # altered, or no dict
+            found[name] = f"it can't be read: {problem}"
+    return found
 
 
 def _result(observation: Observation, cells: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from digital_experiments.ids import check_path
 from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS
 from digital_experiments.pictures import figure_files, image_file
 from digital_experiments.series import FILE, SeriesWriter
-from digital_experiments.values import Plain, encode
+from digital_experiments.values import NoBlobs, decode, encode
 from digital_experiments.views import type_name
 
 _NOT_BEGUN = "Run {0} has not begun: use it as `with start_run(...) as run:`."
@@ -31,10 +31,12 @@ class RunLog:
     """The part of a run that takes what is logged. Mixed into ``Run``."""
 
     id: str
+    lost: list[str]
     _fault: Callable[[str], None]
     rescue_dir: Callable[[], Path]
     _series: SeriesWriter | None = None
-    _params: dict[str, Plain] | None = None
+    _whole_series: SeriesWriter | None = None
+    _params: dict[str, Any] | None = None
     _features: list[str] | None = None
     _dicts: dict[str, dict[str, Any]] | None = None
     _refusal: str | None = _NOT_BEGUN
@@ -61,7 +63,8 @@ class RunLog:
         self._check_in_flight()
         check_path(key, "the name of a parameter")
         self._has_logged = True
-        self._params = {**(self._params or {}), key: encode(value)}
+        frozen = decode(encode(value, self.lost), NoBlobs())
+        self._params = {**(self._params or {}), key: frozen}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """As :func:`log_params`, for this run."""
@@ -190,8 +193,7 @@ class RunLog:
         """Refuse what comes now."""
         self._refusal = _ENDED
         if self._series is not None:
-            series, self._series = self._series, None
-            series.flush()
+            self._whole_series, self._series = self._series, None
 
     def _check_in_flight(self) -> None:
         if self._refusal is not None:
@@ -199,7 +201,8 @@ class RunLog:
 
     def _logged_facts(self) -> dict[str, Any]:
         """What the metadata tell of what was logged."""
-        metrics = self._series.summary() if self._series else None
+        series = self._series or self._whole_series
+        metrics = series.summary() if series else None
         facts = {"metrics": metrics, "params": self._params, "features": self._features}
         return {key: value for key, value in facts.items() if value}
 

@@ -85,7 +85,10 @@ def read_table(path: Path) -> pandas.DataFrame:
     """The table in a CSV file; an empty cell is missing, all other texts are what they are."""
     import pandas
 
-    return pandas.read_csv(path, keep_default_na=False, na_values=[""])
+    try:
+        return pandas.read_csv(path, keep_default_na=False, na_values=[""])
+    except pandas.errors.EmptyDataError:
+        return pandas.DataFrame()
 
 
 def read_dict(path: Path) -> dict[str, Any]:

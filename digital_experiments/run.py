@@ -139,7 +139,15 @@ class Run(RunLog, Shown):
             _current.reset(token)
 
     def begin(self) -> None:
-        """Tell the callbacks that the run starts, then start its clock."""
+        """Tell the callbacks that the run starts, then start its clock.
+
+        Raises
+        ------
+        RuntimeError
+            If it has been started before.
+        """
+        if self.started:
+            raise RuntimeError(f"Run {self.id} has been used already: start another.")
         for callback in self.recorder.starters:
             try:
                 callback.start(self.id, dict(self.config))
@@ -184,9 +192,9 @@ class Run(RunLog, Shown):
             observation.with_plain_result(self.plain_result)
         interrupt = self._tell_end(observation)
         observation.freeze_result()
+        self._close_log()
         if self._has_logged:
             metadata.update(self._logged_facts())  # callbacks may have logged too
-        self._close_log()
         if self.seconds >= AGE:
             metadata["resources"] = self.resources()
         self._record(observation)

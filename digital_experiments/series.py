@@ -57,8 +57,9 @@ class SeriesWriter:
         """Take one point."""
         if type(value) is not float or value - value != 0.0:
             value = as_number(value, key)
-        steps = self._steps.get(key)
-        if steps is None:
+        try:
+            steps = self._steps[key]
+        except (KeyError, TypeError):  # a new key, or none that can be one
             steps = self._steps[check_path(key, "the name of a metric")] = count()
         if step is None:
             step = next(steps)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from digital_experiments.charts import Line, colour, lines
 from digital_experiments.facts import (
@@ -24,6 +24,8 @@ from digital_experiments.logged import PLOTLY
 from digital_experiments.observation import Observation
 from digital_experiments.reports.code import Side, side_by_side
 from digital_experiments.series import series_of
+
+T = TypeVar("T")
 
 _TITLES = {
     "run": "Run",
@@ -239,10 +241,10 @@ def _sections(facts: Sequence[Facts], best: Mapping[str, str]) -> list[Section]:
 
 def _galleries(observations: Sequence[Observation]) -> list[tuple[str, list[Row]]]:
     """Texts, tables, images and figures, a row for each name."""
-    texts = [{n: ("text", t[:_TEXT]) for n, t in o.texts().items()} for o in observations]
-    tables = [{n: ("table", _table(t)) for n, t in o.tables().items()} for o in observations]
-    images = [{n: ("image", _uri(p)) for n, p in o.images().items()} for o in observations]
-    figures = [{n: _figure(p) for n, p in o.figures().items()} for o in observations]
+    texts = [_each(o.texts(), lambda text: ("text", text[:_TEXT])) for o in observations]
+    tables = [_each(o.tables(), _table) for o in observations]
+    images = [_each(o.images(), lambda path: ("image", _uri(path))) for o in observations]
+    figures = [_each(o.figures(), _figure) for o in observations]
     made = (("Figures", figures), ("Images", images), ("Tables", tables), ("Texts", texts))
     galleries = []
     for title, held in made:
@@ -257,11 +259,22 @@ def _gallery_row(name: str, values: list[Any]) -> Row:
     return Row(name, values, len(values) > 1 and all(value == values[0] for value in values))
 
 
-def _table(table: Any) -> dict[str, Any]:
+def _each(held: Mapping[str, T], shown: Callable[[T], tuple[str, Any]]) -> dict[str, Any]:
+    """Each thing as a cell; of one that can't be read the reason."""
+    cells = {}
+    for name in held:
+        try:
+            cells[name] = shown(held[name])
+        except (OSError, ValueError, LookupError) as problem:
+            cells[name] = "text", f"It can't be read: {problem}"
+    return cells
+
+
+def _table(table: Any) -> tuple[str, dict[str, Any]]:
     head = table.head(_ROWS)
     rows = [[shown(value) for value in row] for row in head.itertuples(index=False, name=None)]
     more = len(table) - len(head)
-    return {"columns": [str(c) for c in table.columns], "rows": rows, "more": more}
+    return "table", {"columns": [str(c) for c in table.columns], "rows": rows, "more": more}
 
 
 def _figure(paths: Sequence[Path]) -> tuple[str, Any]:

@@ -330,3 +330,39 @@ def test_names_that_look_like_json_do_not_break_lines() -> None:
     name = 'a],["b\\'
     found = logged(("log_metric", name.rstrip("\\"), 1), ("log_metric", 'x"', 2))
     assert found.metrics()["key"].tolist() == ['a],["b', 'x"']
+
+
+def test_params_of_any_value_are_kept_as_they_were() -> None:
+    sizes = [1, 2]
+    with start_run("logged") as run:
+        run.log_param("array", np.arange(20_000))
+        run.log_param("sizes", sizes)
+        sizes.append(3)
+    assert run.observation is not None
+    for found in (run.observation, de.open_experiment("logged").load(run.id)):
+        assert np.array_equal(found.params["array"], np.arange(20_000))
+        assert found.params["sizes"] == [1, 2]
+
+
+def test_a_run_is_used_once() -> None:
+    run = start_run("once")
+    with run:
+        pass
+    with pytest.raises(RuntimeError, match="has been used already"), run:
+        pass
+
+
+def test_a_key_that_is_no_text_is_told() -> None:
+    with pytest.raises(InvalidName, match="expected a str, got list"):
+        logged(("log_metric", ["loss"], 1.0))
+
+
+def test_empty_and_altered_files_are_read_as_far_as_can_be() -> None:
+    found = logged(("log_table", "none", pd.DataFrame()), ("log_dict", "d", {"a": 1}))
+    assert found.tables()["none"].empty
+    (found.dir / "dicts" / "d.json").write_text("{")
+    (found.dir / "images").mkdir()
+    (found.dir / "images" / "gone.png").symlink_to("nowhere")
+    (found.dir / "tables" / "bad.csv").write_bytes(b'a,b\n1,"2\n\xff')
+    assert "can&#39;t be read" in de.compare(found).html
+    assert found._repr_html_()
