@@ -221,7 +221,7 @@ class Observation:
 
     @property
     def status(self) -> str:
-        """``completed``, ``failed`` or ``interrupted``."""
+        """``completed``, ``failed``, ``interrupted``; of a run in flight ``running`` or ``lost``."""
         return str(self.facts.get("status", "completed"))
 
     @property
@@ -380,6 +380,8 @@ class Observation:
 
     def outcome(self) -> str:
         """The result in one line, or what went wrong instead."""
+        if self.status in ("running", "lost"):
+            return self.status
         if self.error is None:
             return short_repr(self.shown("result"))
         first = str(self.error.get("message", "")).partition("\n")[0]

@@ -344,6 +344,7 @@ def current_run() -> Run:
         raise NoActiveRun(
             "No run is in flight here. This works inside a function decorated with @experiment "
             "while it is called; in a thread that such a function starts, run the work with "
-            "contextvars.copy_context().run(...)."
+            "contextvars.copy_context().run(...), or hand it the run: run = current_run() has "
+            "log_metric and the others as methods."
         )
     return run

@@ -10,7 +10,8 @@ from digital_experiments.errors import DamagedRecord, InvalidName
 from digital_experiments.files import read_bytes, write_atomic
 from digital_experiments.ids import check_id, new_id
 from digital_experiments.observation import check_record
-from digital_experiments.store.layout import NOTES, STORAGE, blob_folder
+from digital_experiments.store.flight import flight_name, in_flight
+from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folder
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import parse_record, purged, record_names
@@ -56,9 +57,28 @@ def merge(root: str, other: str) -> Merged:
         for name in sorted(names):
             advance(1)
             _merge_record(root, other, name, names[name], here, deleted, done)
+    for id, record in in_flight(other).items():
+        if record["metadata"]["status"] == "lost" and id not in here:
+            _merge_lost(root, other, id, deleted, done)
     for note in note_names(other):
         _merge_note(root, other, note, done)
     return done
+
+
+def _merge_lost(root: str, other: str, id: str, deleted: set[str], done: Merged) -> None:
+    """Copy what is left of a run that was lost."""
+    name = flight_name(id)
+    if id in deleted:
+        done.deleted.append(id)
+    elif os.path.exists(f"{root}/{name}"):
+        done.known += 1
+    else:
+        data = read_bytes(f"{other}/{name}")
+        _with_belongings(root, other, id, data, done)
+        write_atomic(f"{root}/{RUNNING}", os.path.basename(name), data)
+        beat = os.stat(f"{other}/{name}").st_mtime
+        os.utime(f"{root}/{name}", (beat, beat))  # another host judges it by its last beat
+        done.added.append(id)
 
 
 def _merge_record(

@@ -136,6 +136,13 @@ def test_a_killed_run_is_lost_and_misses_a_second_of_points_at_most(
     assert store.check().ok
     assert store.gc().leftovers == 0
     assert [o.id for o in store.observations(status="lost")] == [lost.id]
+    assert repr(lost).endswith("→ lost, long)")
+    experiment(root="copy", name="fit")(lambda: 1)()
+    copy = open_experiment("copy")
+    assert copy.merge("store").added == [lost.id]
+    assert copy.merge("store").known == 1
+    assert [o.id for o in copy.observations(status="lost")] == [lost.id]
+    assert len(copy.load(lost.id).metrics("clock")) == len(points)
     store.delete(lost)
     assert store.observations(status=None) == []
     store.restore(lost.id)
