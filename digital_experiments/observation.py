@@ -221,7 +221,7 @@ class Observation:
 
     @property
     def status(self) -> str:
-        """``completed``, ``failed``, ``interrupted``; of a run in flight ``running`` or ``lost``."""
+        """``completed``, ``failed``, ``interrupted``; of one in flight ``running`` or ``lost``."""
         return str(self.facts.get("status", "completed"))
 
     @property
