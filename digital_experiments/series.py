@@ -10,6 +10,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import count
 from operator import itemgetter
 from threading import Lock
@@ -17,7 +18,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import UnknownColumn, did_you_mean
-from digital_experiments.files import append
+from digital_experiments.files import append, read_bytes
 from digital_experiments.ids import check_path
 from digital_experiments.memory import paused_collection
 
@@ -88,8 +89,15 @@ class SeriesWriter:
         except OSError as problem:
             other = self._fail(problem)
             if other is not None:
+                before = self._written_before()
                 self._path = lambda: other
-                self._written = append(other, data)
+                self._written = append(other, before + data)
+
+    def _written_before(self) -> bytes:
+        """The whole lines that a file took before it took no more."""
+        with suppress(OSError):
+            return read_bytes(self._path())[: self._written]
+        return b""
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Of each series the ``last`` value, ``min``, ``max`` and ``count``."""

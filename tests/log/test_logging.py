@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import math
+import os
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -366,3 +367,35 @@ def test_empty_and_altered_files_are_read_as_far_as_can_be() -> None:
     (found.dir / "tables" / "bad.csv").write_bytes(b'a,b\n1,"2\n\xff')
     assert "can&#39;t be read" in de.compare(found).html
     assert found._repr_html_()
+
+
+def test_a_series_that_its_disk_does_not_take_goes_on_elsewhere_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.write, [300_000]
+
+    def write(descriptor: int, data: bytes) -> int:
+        """A disk that is full after 300,000 bytes; the temporary folder is on another."""
+        if "tmp" in os.readlink(f"/proc/self/fd/{descriptor}").split(str(folder))[-1][:5]:
+            return real(descriptor, data)
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        written = real(descriptor, bytes(data)[: left[0]])
+        left[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    run = start_run("full", root="full")
+
+    def fill() -> None:
+        with run:
+            for step in range(20_000):
+                run.log_metric("a", step)
+
+    with pytest.warns(RecordingWarning, match="series"):
+        fill()
+    monkeypatch.undo()
+    assert run.observation is not None
+    assert run.observation.metadata["metrics"]["a"]["count"] == 20_000
+    (kept,) = (folder / "tmp").glob("*/full/storage/*/metrics.jsonl")
+    assert [json.loads(line)[2] for line in kept.read_text().splitlines()] == list(range(20_000))
