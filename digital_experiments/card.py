@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from digital_experiments.charts import Line, colour, lines
 from digital_experiments.facts import facts_of, shown
 from digital_experiments.series import series_of
+from digital_experiments.views import printable
 
 if TYPE_CHECKING:
     from digital_experiments.observation import Observation
@@ -35,7 +36,7 @@ def card(observation: Observation) -> str:
         '<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">'
         f"{_pictures(observation)}</div></div>"
     )
-    return page.encode(errors="backslashreplace").decode()
+    return printable(page)
 
 
 def _column(title: str, fields: dict[str, object]) -> str:

@@ -12,6 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from digital_experiments.files import save
+
 WIDTH, HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 40
 _MOST = 800  # points of a line: no screen shows more
@@ -65,17 +67,16 @@ class Chart:
         ValueError
             For another ending.
         """
-        target = Path(path)
-        if target.suffix not in (".svg", ".html"):
-            raise ValueError(f"A chart is saved as .svg or .html, not as {target.name!r}.")
+        ending = Path(path).suffix
+        if ending not in (".svg", ".html"):
+            raise ValueError(f"A chart is saved as .svg or .html, not as {Path(path).name!r}.")
         page = self.svg
-        if target.suffix == ".html":
+        if ending == ".html":
             page = (
                 '<!doctype html><meta charset="utf-8">'
                 f'<body style="color-scheme:light dark;background:Canvas;color:CanvasText">{page}'
             )
-        target.write_text(page, encoding="utf-8")
-        return target
+        return save(path, page.encode())
 
 
 def colour(number: int) -> str:

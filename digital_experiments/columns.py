@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.values import Plain, peek
-from digital_experiments.views import PLAIN_SCALARS, ValueView, short_repr
+from digital_experiments.views import PLAIN_SCALARS, ValueView, printable, short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -157,12 +157,14 @@ def _holds_tag(item: Any) -> bool:
 def column_name(path: Path, sep: str = ".") -> str:
     """What the column of a place is called; the last value of a metric goes by the metric's name.
 
+    A lone surrogate in a key is escaped.
+
     >>> column_name(("metadata", "metrics", "loss", "last"))
     'metrics.loss'
     """
     if path[:2] == ("metadata", "metrics") and len(path) == 4 and path[3] == "last":
         path = ("metrics", path[2])
-    return sep.join(key if isinstance(key, str) else short_repr(key) for key in path)
+    return sep.join(printable(k) if isinstance(k, str) else short_repr(k) for k in path)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

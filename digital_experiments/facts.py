@@ -222,5 +222,7 @@ def _packages(freeze: str) -> Iterator[tuple[str, str]]:
 
 
 def _comparable(value: Plain) -> Any:
-    """What two values are compared by: 1 and 1.0 are equal, 1 and True are not."""
-    return (type(value) is bool, value) if isinstance(value, (int, float, str)) else repr(value)
+    """What two values are compared by: 1 and 1.0 are equal, nan and nan; 1 and True are not."""
+    if isinstance(value, (int, float, str)) and value == value:
+        return (type(value) is bool, value)
+    return repr(value)

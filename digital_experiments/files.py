@@ -62,6 +62,21 @@ def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> N
         raise
 
 
+def save(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file where a person wants it; folders that are missing are made.
+
+    Raises
+    ------
+    IsADirectoryError
+        If there is a folder at that place.
+    """
+    target = Path(path).expanduser().absolute()
+    if target.is_dir():
+        raise IsADirectoryError(f"{str(target)!r} is a folder: name a file in it.")
+    write_atomic(str(target.parent), target.name, data)
+    return target
+
+
 @cache
 def _host() -> str:
     """Eight digits that tell this host's temporary files from those of others."""

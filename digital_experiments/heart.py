@@ -141,8 +141,10 @@ class Heart:
                     return
                 self._thread = this  # or finds this one, once it has the lock
             for run in (*list(self._runs.values()), *list(self._adopted.values())):
-                run.flush_log()
-            self._show(shown)
+                with suppress(Exception):  # the run meets it again at its end, and tells of it
+                    run.flush_log()
+            with suppress(Exception):
+                self._show(shown)
 
     def _show(self, shown: dict[str, float]) -> None:
         """Show the runs that are old enough, each every two seconds."""

@@ -14,7 +14,7 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # ten bits each
 _MICROSECONDS = 1_000_000
 _TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}")
-_FIT_NAME = re.compile(r"(?!\.)(?!.*\.\.)[^/\\\x00-\x1f]+")
+_FIT_NAME = re.compile(r"(?!\.)(?!.*\.\.)[^/\\\x00-\x1f\ud800-\udfff]+")
 _NAME_BYTES = 200
 
 
@@ -136,7 +136,7 @@ def _problems(name: str) -> Iterator[str]:
     elif len(name.encode(errors="surrogatepass")) > _NAME_BYTES:
         yield f"it is longer than {_NAME_BYTES} bytes"
     elif not _FIT_NAME.fullmatch(name):
-        yield "it starts with a dot, or holds '..', a separator or a control character"
+        yield "it starts with a dot, or holds '..', a separator, or what is no character"
 
 
 def utc_text(seconds: float) -> str:

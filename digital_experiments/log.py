@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from digital_experiments.errors import NoActiveRun
@@ -20,11 +21,17 @@ from digital_experiments.ids import check_path
 from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS
 from digital_experiments.pictures import figure_files, image_file
 from digital_experiments.series import FILE, SeriesWriter
+from digital_experiments.tables import table_files
 from digital_experiments.values import NoBlobs, decode, encode
-from digital_experiments.views import type_name
+from digital_experiments.views import short_repr, type_name
 
 _NOT_BEGUN = "Run {0} has not begun: use it as `with start_run(...) as run:`."
 _ENDED = "Run {0} has ended: nothing can be logged to it any more."
+_INHERITED = (
+    "{0} works in the process that started the run, not in one forked from it: there the run "
+    "would not learn of it. Hand the value back, and log it there. Metrics, texts, tables, "
+    "images, figures and artefacts can be logged from here."
+)
 
 
 class RunLog:
@@ -42,6 +49,8 @@ class RunLog:
     _refusal: str | None = _NOT_BEGUN
     _inherited = False
     _has_logged = False
+    _noting: Lock
+    _pictures: dict[str, list[str]] | None = None
 
     if TYPE_CHECKING:
 
@@ -60,11 +69,12 @@ class RunLog:
 
     def log_param(self, key: str, value: Any) -> None:
         """As :func:`log_param`, for this run."""
-        self._check_in_flight()
+        self._check_noting("log_param")
         check_path(key, "the name of a parameter")
         self._has_logged = True
         frozen = decode(encode(value, self.lost), NoBlobs())
-        self._params = {**(self._params or {}), key: frozen}
+        with self._noting:
+            self._params = {**(self._params or {}), key: frozen}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """As :func:`log_params`, for this run."""
@@ -74,26 +84,28 @@ class RunLog:
 
     def log_features(self, names: Iterable[str]) -> None:
         """As :func:`log_features`, for this run."""
-        self._check_in_flight()
-        names = [names] if isinstance(names, str) else list(names)
-        for name in names:
-            if not isinstance(name, str):
-                raise TypeError(f"log_features expects names, not {name!r}.")
+        self._check_noting("log_features")
+        names = _names(names)
         self._has_logged = True
-        self._features = list(dict.fromkeys([*(self._features or []), *names]))
+        with self._noting:
+            self._features = list(dict.fromkeys([*(self._features or []), *names]))
 
     def log_dict(self, name: str, data: Mapping[str, Any]) -> None:
         """As :func:`log_dict`, for this run."""
         import json
 
-        self._check_in_flight()
+        self._check_noting("log_dict")
         _check_mapping(data, "log_dict", "a name and ")
         check_path(name, "the name of a dict")
-        self._dicts = self._dicts or {}
-        merged = {**self._dicts.get(name, {}), **_json_like(data)}
-        text = json.dumps(merged, indent=2, ensure_ascii=False)
-        self._keep(f"{DICTS}/{name}.json", text.encode(errors="backslashreplace"))
-        self._dicts[name] = merged
+        try:
+            added = _json_like(data)
+        except RecursionError:
+            raise ValueError("log_dict expects a dict that does not hold itself.") from None
+        with self._noting:
+            self._dicts = self._dicts or {}
+            merged = self._dicts[name] = {**self._dicts.get(name, {}), **added}
+            text = json.dumps(merged, indent=2, ensure_ascii=False)
+            self._keep(f"{DICTS}/{name}.json", text.encode(errors="backslashreplace"))
 
     def log_text(self, name: str, text: str | bytes) -> None:
         """As :func:`log_text`, for this run."""
@@ -110,7 +122,7 @@ class RunLog:
         self._check_in_flight()
         check_path(name, "the name of an image")
         ending, data = image_file(image)
-        self._keep(f"{IMAGES}/{_without(name, ending)}{ending}", data)
+        self._keep_picture(IMAGES, name.removesuffix(ending), [(ending, data)])
 
     def log_figure(self, name: str, figure: Any) -> None:
         """As :func:`log_figure`, for this run."""
@@ -118,8 +130,7 @@ class RunLog:
         if not isinstance(name, str) and isinstance(figure, str):
             raise TypeError("log_figure expects the name first: log_figure(name, figure).")
         check_path(name, "the name of a figure")
-        for ending, data in figure_files(figure, PLOTLY):
-            self._keep(f"{FIGURES}/{name}{ending}", data)
+        self._keep_picture(FIGURES, name, list(figure_files(figure, PLOTLY)))
 
     def log_table(self, name: str, table: Any) -> None:
         """As :func:`log_table`, for this run."""
@@ -129,9 +140,8 @@ class RunLog:
         check_path(name, "the name of a table")
         if not isinstance(table, pandas.DataFrame):
             table = _table_of(table)
-        plain = isinstance(table.index, pandas.RangeIndex) and table.index.name is None
-        text = table.to_csv(index=not plain)
-        self._keep(f"{TABLES}/{name}.csv", text.encode(errors="backslashreplace"))
+        for ending, data in table_files(table):
+            self._keep(f"{TABLES}/{name}{ending}", data)
 
     def log_artefact(self, source: str | os.PathLike[str] | bytes, name: str | None = None) -> None:
         """As :func:`log_artefact`, for this run."""
@@ -167,7 +177,7 @@ class RunLog:
 
     def adopt(self) -> None:
         """In a forked process: what the parent has taken is the parent's to write."""
-        self._inherited, self._series = True, None
+        self._inherited, self._series, self._noting = True, None, Lock()
 
     def flush_log(self) -> None:
         """Write out what was logged."""
@@ -187,6 +197,7 @@ class RunLog:
 
     def _open_log(self) -> None:
         """From now on the run takes what is logged."""
+        self._noting = Lock()
         self._refusal = None
 
     def _close_log(self) -> None:
@@ -199,12 +210,29 @@ class RunLog:
         if self._refusal is not None:
             raise NoActiveRun(self._refusal.format(self.id))
 
+    def _check_noting(self, function: str) -> None:
+        self._check_in_flight()
+        if self._inherited:
+            raise NoActiveRun(_INHERITED.format(function))
+
     def _logged_facts(self) -> dict[str, Any]:
         """What the metadata tell of what was logged."""
         series = self._series or self._whole_series
         metrics = series.summary() if series else None
         facts = {"metrics": metrics, "params": self._params, "features": self._features}
         return {key: value for key, value in facts.items() if value}
+
+    def _keep_picture(self, kind: str, name: str, files: list[tuple[str, bytes]]) -> None:
+        """Write the files of a picture, in place of those that it had before."""
+        with self._noting:
+            self._pictures = self._pictures or {}
+            before = self._pictures.get(f"{kind}/{name}", [])
+            for ending, data in files:
+                self._keep(f"{kind}/{name}{ending}", data)
+            kept = self._pictures[f"{kind}/{name}"] = [ending for ending, _ in files]
+            for ending in before:
+                if ending not in kept:
+                    (self.dir / f"{kind}/{name}{ending}").unlink(missing_ok=True)
 
     def _keep(self, name: str, data: bytes) -> None:
         """Write a file into the run's folder."""
@@ -243,6 +271,16 @@ def _check_mapping(value: object, function: str, before: str = "") -> None:
         raise TypeError(f"{function} expects {before}a dict of names and values, not {kind}.")
 
 
+def _names(names: Iterable[str]) -> list[str]:
+    if isinstance(names, str):
+        return [names]
+    found = list(names) if isinstance(names, Iterable) else [names]
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"log_features expects names, not {short_repr(name, 80)}.")
+    return found
+
+
 def _json_like(value: Any) -> Any:
     """A value with nothing in it but what JSON has; of all else the repr."""
     if isinstance(value, Mapping):
@@ -270,14 +308,10 @@ def _refuse_table(table: Any, problem: Exception) -> NoReturn:
     ) from problem
 
 
-def _without(name: str, ending: str) -> str:
-    return name.removesuffix(ending)
-
-
 def _free_name(name: str) -> str:
     """A name for an artefact that is not one of ours."""
     check_path(name, "the name of an artefact")
-    if name == FILE:
+    if name.partition("/")[0] == FILE:
         raise ValueError(f"{FILE!r} is the name of the file of the run's series; give another.")
     return name
 

@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from digital_experiments.errors import UnknownColumn, did_you_mean
-
-if TYPE_CHECKING:
-    import pandas
 
 T = TypeVar("T")
 
@@ -77,18 +74,8 @@ def first_of(files: Mapping[str, list[Path]]) -> dict[str, Path]:
 
 
 def read_text(path: Path) -> str:
-    """The text in a file."""
-    return path.read_text(encoding="utf-8", errors="backslashreplace")
-
-
-def read_table(path: Path) -> pandas.DataFrame:
-    """The table in a CSV file; an empty cell is missing, all other texts are what they are."""
-    import pandas
-
-    try:
-        return pandas.read_csv(path, keep_default_na=False, na_values=[""])
-    except pandas.errors.EmptyDataError:
-        return pandas.DataFrame()
+    """The text in a file, its ends of lines as they are."""
+    return path.read_bytes().decode(errors="backslashreplace")
 
 
 def read_dict(path: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from digital_experiments.logged import (
     files_of,
     first_of,
     read_dict,
-    read_table,
     read_text,
 )
 from digital_experiments.series import FILE as SERIES
-from digital_experiments.series import Point, frame_of, read_points
+from digital_experiments.series import Point, frame_of, read_points, whole_points
+from digital_experiments.tables import read_table
 from digital_experiments.values import (
     BlobReader,
     NoBlobs,
@@ -34,7 +34,7 @@ from digital_experiments.values import (
     encode,
     peek,
 )
-from digital_experiments.views import ValueView, short_repr
+from digital_experiments.views import ValueView, printable, short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -257,6 +257,13 @@ class Observation:
         features = self.facts.get("features")
         return list(features) if isinstance(features, list) else []
 
+    @property
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Of each series the ``last`` value, ``min``, ``max`` and ``count``; opens no file."""
+        live: dict[str, Any] | None = self._live.get("metadata")
+        metrics = self.facts.get("metrics") if live else peek(self.facts.get("metrics"))
+        return metrics if isinstance(metrics, dict) else {}
+
     def metrics(self, key: str | None = None) -> pandas.DataFrame:
         """The points of the series that the run logged, in the order in which they came.
 
@@ -279,7 +286,7 @@ class Observation:
 
     def points(self) -> list[Point]:
         """The points of all series: name, step, value and time in seconds since the epoch."""
-        return read_points(self.series_path())
+        return whole_points(read_points(self.series_path()))
 
     def series_path(self) -> str:
         """The file of the series; it is there if any were logged."""
@@ -384,7 +391,7 @@ class Observation:
             return self.status
         if self.error is None:
             return short_repr(self.shown("result"))
-        first = str(self.error.get("message", "")).partition("\n")[0]
+        first = printable(str(self.error.get("message", "")).partition("\n")[0])
         kind = self.error.get("type", "")
         return f"{self.status}: {kind}: {short_text(first)}" if first else f"{self.status}: {kind}"
 

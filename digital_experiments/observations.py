@@ -11,7 +11,7 @@ from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
 from digital_experiments.values import decode
-from digital_experiments.views import short_repr
+from digital_experiments.views import printable, short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -172,6 +172,9 @@ class Observations(list[Observation]):
         """
         from digital_experiments.plots import plot
 
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"plot expects names of metrics or columns, not {name!r}.")
         return plot(self, names, log)
 
     def _repr_html_(self) -> str:
@@ -193,7 +196,7 @@ class Observations(list[Observation]):
             f'<div style="overflow-x:auto"><table style="{table}"><thead><tr>{header}</tr></thead>'
             f"<tbody>{body}</tbody></table></div><small>{html.escape(self.footnote())}</small>"
         )
-        return page.encode(errors="backslashreplace").decode()
+        return printable(page)
 
     def footnote(self) -> str:
         """How many there are, how many are shown, and how many are hidden and why."""

@@ -42,9 +42,22 @@ def image_file(image: Any) -> tuple[str, bytes]:
             f"log_image {_EXPECTED}, an image of PIL or a NumPy array, not "
             f"{type_name(type(image))}. Figures go to log_figure."
         )
+    return ".png", _png_of(image)
+
+
+def _png_of(image: Any) -> bytes:
+    """An image of PIL as PNG, which has no colours for print or video."""
+    if image.mode in ("CMYK", "YCbCr", "HSV"):
+        image = image.convert("RGB")
     buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return ".png", buffer.getvalue()
+    try:
+        image.save(buffer, "PNG")
+    except OSError as problem:
+        raise ValueError(
+            f"log_image can't write an image of mode {image.mode!r} as PNG: convert it to "
+            "'RGB' or 'L' before."
+        ) from problem
+    return buffer.getvalue()
 
 
 def _ending_of(data: bytes) -> str:

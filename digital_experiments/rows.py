@@ -17,12 +17,11 @@ def row(
 ) -> Iterator[tuple[str, Any]]:
     """The columns of an observation and its values there, without loading any."""
     yield "id", observation.id
-    kept = observation.metadata if include_metadata else observation.facts
-    metadata = {key: kept[key] for key in kept if include_metadata or key == "metrics"}
+    metadata = observation.metadata if include_metadata else {"metrics": observation.summary}
     record = {
         "config": observation.plain("config"),
         "result": observation.plain("result"),
-        "metadata": encode(metadata),
+        "metadata": encode(dict(metadata)),
     }
     try:
         yield from cells_of(record, include_metadata, sep)

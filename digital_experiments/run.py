@@ -178,8 +178,7 @@ class Run(RunLog, Shown):
     def conclude(self, error: BaseException | None) -> None:
         """Make the observation, show it to the callbacks, record it, tell of faults."""
         metadata = self._metadata(error)
-        if self._has_logged:
-            metadata.update(self._logged_facts())
+        self._tell_facts(metadata)
         observation = Observation.of_run(
             self.id,
             self._plain_config,
@@ -193,10 +192,7 @@ class Run(RunLog, Shown):
         interrupt = self._tell_end(observation)
         observation.freeze_result()
         self._close_log()
-        if self._has_logged:
-            metadata.update(self._logged_facts())  # callbacks may have logged too
-        if self.seconds >= AGE:
-            metadata["resources"] = self.resources()
+        self._tell_facts(metadata)  # callbacks may have logged too
         self._record(observation)
         if self._is_shown:
             self.land()
@@ -219,6 +215,18 @@ class Run(RunLog, Shown):
         if error is not None:
             metadata["error"] = error_facts(error)
         return metadata
+
+    def _tell_facts(self, metadata: dict[str, Any]) -> None:
+        """What was logged and what was used; whatever is wrong with it, the record is made."""
+        try:
+            if self._has_logged:
+                metadata.update(self._logged_facts())
+            if self.seconds >= AGE:
+                metadata["resources"] = self.resources()
+        except RecursionError:
+            raise
+        except Exception as problem:
+            self._fault(f"Run {self.id} lacks what it logged or used: {problem!r}.")
 
     def _tell_end(self, observation: Observation) -> BaseException | None:
         """Call each callback's end; return an interrupt that came meanwhile."""

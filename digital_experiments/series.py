@@ -11,11 +11,12 @@ import operator
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from operator import itemgetter
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.files import append, read_bytes
@@ -25,12 +26,15 @@ from digital_experiments.memory import paused_collection
 if TYPE_CHECKING:
     import pandas
 
+T = TypeVar("T")
+
 FILE = "metrics.jsonl"
 Point = tuple[str, int | float, int | float | str, float]
 """Key, step, value, time."""
 
 _FULL = 4096  # points in memory at most
 _LARGEST = 2**63
+_NUMBERS = (int, float)
 _ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -64,7 +68,7 @@ class SeriesWriter:
             steps = self._steps[check_path(key, "the name of a metric")] = count()
         if step is None:
             step = next(steps)
-        elif type(step) is not int:
+        elif type(step) is not int or not -_LARGEST <= step < _LARGEST:
             step = _as_step(step, key)
         points = self._points
         points.append((key, step, value, time()))
@@ -116,9 +120,13 @@ def lines_of(points: list[Point]) -> bytes:
 
 def summary_of(points: Iterable[Point]) -> dict[str, dict[str, Any]]:
     """Of each series the ``last`` value, ``min``, ``max`` and ``count``."""
-    found: dict[str, dict[str, Any]] = {}
-    _summarise(points, found)
-    return found
+
+    def summarised(some: list[Point]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        _summarise(some, found)
+        return found
+
+    return _of_whole(summarised, list(points))
 
 
 def as_number(value: Any, key: str) -> int | float | str:
@@ -128,17 +136,15 @@ def as_number(value: Any, key: str) -> int | float | str:
     ------
     TypeError
         If it is no real number.
+    ValueError
+        If it is an integer beyond all floats.
     """
-    number = value
-    if type(number) not in (int, float):
-        number = _plain_number(value)
+    number = _plain_number(value)
     if number is None:
         raise TypeError(
             f"The value of metric {key!r} must be a number, not {type(value).__name__} "
             f"{value!r:.80}. For texts there is log_param, for dicts log_dict."
         )
-    if type(number) is int:
-        return number if -_LARGEST <= number < _LARGEST else as_number(float(number), key)
     return number if math.isfinite(number) else str(number)
 
 
@@ -146,20 +152,26 @@ def _plain_number(value: Any) -> int | float | None:
     """A Python number from one of NumPy's, Torch's and the like; None for what is no number."""
     if isinstance(value, (str, bytes, bytearray, complex)):
         return None
-    try:
-        return int(operator.index(value))
-    except TypeError:
-        pass
-    try:
+    with suppress(TypeError):
+        whole = int(operator.index(value))
+        return whole if -_LARGEST <= whole < _LARGEST else _as_float(whole)
+    with suppress(TypeError, ValueError):
         return float(value)
-    except (TypeError, ValueError):
-        return None
+    return None
+
+
+def _as_float(whole: int) -> float:
+    try:
+        return float(whole)
+    except OverflowError:
+        raise ValueError("A number to log must be less than 1.8e308: this one is larger.") from None
 
 
 def _as_step(step: Any, key: str) -> int | float:
-    number = as_number(step, f"{key}, step")
-    if isinstance(number, str):
-        raise ValueError(f"The step of metric {key!r} must be finite, not {step!r}.")
+    number = _plain_number(step)
+    if number is None or not math.isfinite(number):
+        error = TypeError if number is None else ValueError
+        raise error(f"The step of metric {key!r} must be a finite number, not {step!r:.80}.")
     return number
 
 
@@ -196,27 +208,52 @@ def read_points(path: str) -> list[Point]:
         return []
     try:
         with paused_collection():
-            points: list[Point] = loads(b"[%b]" % data.rstrip(b"\n").replace(b"\n", b","))
+            points: list[Any] = loads(b"[%b]" % data.rstrip(b"\n").replace(b"\n", b","))
     except JSONDecodeError:
-        lines = data.split(b"\n")
-        points = [point for line in lines if (point := _point(line)) is not None]
+        points = [_loaded(line) for line in data.split(b"\n")]
+    if not ({list}.issuperset(map(type, points)) and {4}.issuperset(map(len, points))):
+        points = whole_points(points)
     return points
 
 
-def _point(line: bytes) -> Point | None:
+def _loaded(line: bytes) -> Any:
     from orjson import JSONDecodeError, loads
 
     try:
-        point: Point = loads(line)
+        return loads(line)
     except JSONDecodeError:
         return None
-    return point if isinstance(point, list) and len(point) == 4 else None
+
+
+def whole_points(points: Iterable[Any]) -> list[Point]:
+    """Those that are points indeed: anybody may have written into the file."""
+    return [point for point in points if _is_point(point)]
+
+
+def _is_point(point: Any) -> bool:
+    if not (type(point) is list and len(point) == 4):
+        return False
+    key, step, value, time = point
+    number = type(value) in _NUMBERS or (type(value) is str and value in _ODD)
+    return type(key) is str and type(step) in _NUMBERS and number and type(time) in _NUMBERS
+
+
+def _of_whole(work: Callable[[list[Point]], T], points: list[Point]) -> T:
+    """What some work makes of points; of the whole ones alone if it fails for the others."""
+    try:
+        return work(points)
+    except (TypeError, ValueError, LookupError):
+        return work(whole_points(points))
 
 
 def series_of(path: str) -> dict[str, tuple[Any, Any]]:
     """Steps and values of each series in a file, by name, as arrays of floats."""
     with paused_collection():  # until the points, which are many, are gone again
-        return {key: _arrays(some) for key, some in _by_key(read_points(path)).items()}
+        return _of_whole(_series_of, read_points(path))
+
+
+def _series_of(points: list[Point]) -> dict[str, tuple[Any, Any]]:
+    return {key: _arrays(some) for key, some in _by_key(points).items()}
 
 
 def _arrays(points: list[Point]) -> tuple[Any, Any]:
@@ -250,7 +287,7 @@ def frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
         If there is no such series.
     """
     with paused_collection():
-        return _frame_of(points, key)
+        return _of_whole(partial(_frame_of, key=key), points)
 
 
 def _frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
@@ -269,8 +306,17 @@ def _frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     return pandas.DataFrame(
         {
             **columns,
-            "step": numpy.array(steps, dtype=None if steps else int),
+            "step": _steps_of(steps),
             "value": numpy.array(values, dtype=float),
             "time": pandas.Series(moments).dt.tz_localize("UTC"),
         }
     )
+
+
+def _steps_of(steps: tuple[Any, ...]) -> Any:
+    import numpy
+
+    found = numpy.array(steps, dtype=None if steps else int)
+    if found.dtype.kind not in "if":
+        raise TypeError(f"steps of {found.dtype}")
+    return found

@@ -73,7 +73,19 @@ def module_text(filename: str, namespace: dict[str, object] | None = None) -> st
     lines = linecache.getlines(filename, namespace)
     if not lines and filename == "<string>":
         return _command_line_text()
+    if not lines and filename.startswith("<timed "):
+        return _cell_text(namespace or {})
     return "".join(lines)
+
+
+def _cell_text(namespace: dict[str, object]) -> str:
+    """The cell that a notebook runs under ``%%time``, which keeps no file of it."""
+    shell: Any = namespace.get("get_ipython", lambda: None)
+    with contextlib.suppress(AttributeError, IndexError, TypeError):
+        cell: str = shell().history_manager.input_hist_raw[-1]
+        magic, _, rest = cell.partition("\n")
+        return rest if magic.startswith("%%") else cell
+    return ""
 
 
 def _command_line_text() -> str:

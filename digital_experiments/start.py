@@ -71,7 +71,8 @@ def start_run(
     facts = {"fingerprint": ""}
     if variant is not None:
         facts["variant"] = check_name(variant, "the name of a variant")
-    if not isinstance(params or {}, Mapping) or not all(isinstance(k, str) for k in params or {}):
+    params = {} if params is None else params
+    if not isinstance(params, Mapping) or not all(isinstance(key, str) for key in params):
         raise TypeError(f"params must be a dict of names and values, not {params!r}.")
     code = _CallingCode(sys._getframe(1))
     facts["fingerprint"] = short_hash(code.text.encode(errors="surrogatepass"))
@@ -84,7 +85,7 @@ def start_run(
         tags=checked_tags(tags),
         strict=strict,
     )
-    config, lost = dict(params or {}), list[str]()
+    config, lost = dict(params), list[str]()
     return Run(recorder, config, freeze(config, lost, None), lost, facts)
 
 

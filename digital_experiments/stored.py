@@ -29,7 +29,8 @@ from digital_experiments.selection import (
     checked_tags,
     select,
 )
-from digital_experiments.store.layout import BLOBS, STORAGE
+from digital_experiments.store.flight import in_flight
+from digital_experiments.store.layout import BLOBS, RUNNING, STORAGE
 from digital_experiments.store.notes import add_note
 from digital_experiments.store.records import split_name
 from digital_experiments.storekeeping import Storekeeping
@@ -519,9 +520,17 @@ def is_store(place: Path) -> bool:
     """Whether a folder is a store: it holds a record, or what runs leave."""
     try:
         with os.scandir(place) as entries:
-            return any(e.name in (BLOBS, STORAGE) or split_name(e.name) for e in entries)
+            return any(map(_is_of_store, entries))
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _is_of_store(entry: os.DirEntry[str]) -> bool:
+    if entry.name == RUNNING:
+        return bool(in_flight(os.path.dirname(entry.path)))
+    if entry.name in (BLOBS, STORAGE):
+        return not is_store(Path(entry.path))  # an experiment may be named so
+    return split_name(entry.name) is not None
 
 
 def stores_in(place: Path) -> list[Path]:

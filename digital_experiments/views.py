@@ -20,6 +20,15 @@ _DEPTH = 4
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def printable(text: str) -> str:
+    r"""A text that every terminal, page and database takes: lone surrogates are escaped.
+
+    >>> printable("caf\udce9")
+    'caf\\udce9'
+    """
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 class ValueView:
     """How a value looked when it was recorded, where the value itself is not at hand.
 
@@ -118,6 +127,21 @@ def short_repr(value: object, length: int = _REPR_LENGTH) -> str:
         return text
     head = (length - 1) // 2
     return f"{text[:head]}…{text[head + 1 - length :]}"
+
+
+def for_json(value: Any) -> Any:
+    """A value as JSON has it; NaN and infinities, which it has not, as texts.
+
+    >>> for_json({1: (float("nan"), range(2))})
+    {'1': ['nan', 'range(0, 2)']}
+    """
+    if isinstance(value, float) and value - value != 0:
+        return repr(value)
+    if isinstance(value, (list, tuple, set)):
+        return [for_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): for_json(item) for key, item in value.items()}
+    return value if isinstance(value, (bool, int, float, str, type(None))) else short_repr(value)
 
 
 def _container_repr(value: object) -> str | None:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ class Refused(click.ClickException):
 
 @contextmanager
 def told_in_lines() -> Iterator[None]:
-    """Show our errors and warnings as a shell's commands do."""
+    """Show our errors and warnings as a shell's commands do, and texts of any characters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         plain = warnings.showwarning
 
@@ -64,7 +68,9 @@ def told_in_lines() -> Iterator[None]:
         warnings.showwarning = show
         try:
             yield
-        except (DigitalExperimentsError, ValueError, PermissionError) as problem:
+        except BrokenPipeError:  # nobody reads on: click ends quietly
+            raise
+        except (DigitalExperimentsError, ValueError, OSError, ImportError) as problem:
             raise Refused(str(problem)) from problem
 
 

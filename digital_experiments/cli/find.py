@@ -20,13 +20,17 @@ from digital_experiments.cli.common import (
 )
 from digital_experiments.cli.tables import (
     SHOWN,
-    for_json,
     local_time,
     print_observation,
     print_table,
 )
+from digital_experiments.errors import UnknownColumn
 from digital_experiments.selection import STATUSES, select
 from digital_experiments.stored import StoredExperiment
+from digital_experiments.views import for_json
+
+Table = dict[str, list[Any]]
+Order = tuple[str, bool] | None
 
 
 @click.command()
@@ -52,51 +56,99 @@ def ls(
 ) -> None:
     """List observations, the newest first; without a STORE, the stores there are.
 
+    With something to look for but no STORE, all stores are looked through.
+
     \b
     digital-experiments ls
     digital-experiments ls train --where "result.accuracy > 0.9" --sort -result.accuracy
     digital-experiments ls train --status failed --since 7d
+    digital-experiments ls --status running
     digital-experiments ls train --columns id,config.lr,result --csv > train.csv
     """
     found = stores(store)
-    if len(found) > 1 or (store is None and not any([columns, sort, *chosen.values()])):
+    if (store is None or len(found) > 1) and not any([columns, sort, *chosen.values()]):
         _list_stores(found, as_json)
         return
     names = [name.strip() for name in columns.split(",") if name.strip()] if columns else None
     cut = limit if limit is not None or as_json or as_csv else SHOWN
-    table = _table(found[0], names, sort, cut, chosen)
+    order = (sort.removeprefix("-"), sort.startswith("-")) if sort else None
+    if len(found) == 1:
+        table = _table(found[0], names, order, cut, **chosen)
+    else:
+        table = _table_of_all(found, names, order, cut, chosen)
     if as_json:
         click.echo(json.dumps(_objects(table), indent=2, default=str))
     elif as_csv:
         _print_csv(table)
     else:
-        print_table(table, found[0], names)
+        print_table(table, found, names)
 
 
 def _table(
     store: StoredExperiment,
     names: list[str] | None,
-    sort: str | None,
+    order: Order,
     limit: int | None,
-    chosen: dict[str, Any],
-) -> dict[str, list[Any]]:
+    status: Sequence[str],
+    **chosen: Any,
+) -> Table:
     from digital_experiments.store.query import Query, as_lists
 
-    statuses = chosen.pop("status") or None
-    order = (sort.removeprefix("-"), sort.startswith("-")) if sort else None
     selection = select(
-        statuses, limit=limit, newest_first=True, order=order, experiment=store.name, **chosen
+        status or None, limit=limit, newest_first=True, order=order, experiment=store.name, **chosen
     )
     lead = ["status", "start", "duration", "tags", "note"]
     return as_lists(Query(store.backend.index, selection, lead).table(names))
 
 
-def _objects(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    columns = {name: [for_json(v) for v in values] for name, values in table.items()}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def _table_of_all(
+    found: Sequence[StoredExperiment],
+    names: list[str] | None,
+    order: Order,
+    limit: int | None,
+    chosen: dict[str, Any],
+) -> Table:
+    """What several stores hold, in one table; those without such columns hold nothing of it."""
+    key, descending = order or ("id", True)
+    asked = names and list(dict.fromkeys([*names, "id", key]))
+    rows: list[dict[str, Any]] = []
+    problems = []
+    for store in found:
+        try:
+            table = _table(store, asked, order, limit, **chosen)
+        except UnknownColumn as problem:
+            problems.append(problem)
+            continue
+        rows += [{"store": store.root.name, **row} for row in _rows(table)]
+    if len(problems) == len(found):
+        raise problems[0]
+    rows = _sorted(rows, key, descending)[:limit]
+    columns = ["store", *names] if names else list(dict.fromkeys(c for row in rows for c in row))
+    return {name: [row.get(name) for row in rows] for name in columns}
 
 
-def _print_csv(table: dict[str, list[Any]]) -> None:
+def _sorted(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
+    """Rows by a column, numbers before texts; those without it come last."""
+    some = [row for row in rows if row.get(key) is not None]
+    none = [row for row in rows if row.get(key) is None]
+    some.sort(key=lambda row: _rank(row[key]), reverse=descending)
+    return some + none
+
+
+def _rank(value: Any) -> tuple[bool, Any]:
+    number = isinstance(value, (int, float))
+    return (not number, value if number else str(value))
+
+
+def _rows(table: Table) -> list[dict[str, Any]]:
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+
+def _objects(table: Table) -> list[dict[str, Any]]:
+    return _rows({name: [for_json(v) for v in values] for name, values in table.items()})
+
+
+def _print_csv(table: Table) -> None:
     import csv
 
     writer = csv.writer(sys.stdout)
@@ -110,7 +162,7 @@ def _texts(value: list[Any]) -> bool:
 
 
 def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
-    from rich.table import Table
+    from rich.table import Table as Shown
 
     rows = []
     for store in found:
@@ -127,7 +179,7 @@ def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
         ]
         click.echo(json.dumps(listed, indent=2))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Shown(box=None, pad_edge=False, header_style="bold")
     for name in ("store", *STATUSES, "latest run"):
         table.add_column(name, justify="left" if name in ("store", "latest run") else "right")
     for store, counts, latest in rows:
@@ -173,7 +225,7 @@ def best(store: str | None, by: str, smallest: bool, where: str | None, as_json:
     digital-experiments best train --by result.accuracy
     digital-experiments best train --by result.loss --min
     """
-    from digital_experiments.errors import UnknownColumn, did_you_mean
+    from digital_experiments.errors import did_you_mean
     from digital_experiments.store.query import Query, as_lists
 
     found = one_store(store)

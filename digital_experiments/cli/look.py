@@ -79,14 +79,13 @@ def watch(store: str | None, every: float, once: bool) -> None:
     from rich.live import Live
 
     out = console()
-    found = stores(store)
     if once or not out.is_terminal:
-        out.print(in_flight_table(found))
+        out.print(in_flight_table(stores(store)))
         return
-    with Live(in_flight_table(found), console=out, auto_refresh=False) as live:
+    with Live(in_flight_table(stores(store)), console=out, auto_refresh=False) as live:
         try:
             while True:
                 time.sleep(max(0.1, every))
-                live.update(in_flight_table(found), refresh=True)
+                live.update(in_flight_table(stores(store)), refresh=True)
         except KeyboardInterrupt:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.charts import sparkline
@@ -33,19 +33,8 @@ _WORD = {
 }
 
 
-def for_json(value: Any) -> Any:
-    """A value as JSON has it; NaN and infinities, which it has not, as texts."""
-    if isinstance(value, float) and value - value != 0:
-        return repr(value)
-    if isinstance(value, (list, tuple, set)):
-        return [for_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): for_json(item) for key, item in value.items()}
-    return value if isinstance(value, (bool, int, float, str, type(None))) else short_repr(value)
-
-
 def print_table(
-    table: dict[str, list[Any]], store: StoredExperiment, names: list[str] | None
+    table: dict[str, list[Any]], stores: Sequence[StoredExperiment], names: list[str] | None
 ) -> None:
     """Columns side by side, as many as have room; then what is the same in all."""
     from rich.table import Table
@@ -73,15 +62,21 @@ def print_table(
         made.add_row(*(_styled(name, text) for name, text in zip(kept, row, strict=True)))
     out = console()
     out.print(made)
-    _print_footnote(out, store, count, same, left)
+    _print_footnote(out, stores, count, same, left)
 
 
 def _print_footnote(
-    out: Any, store: StoredExperiment, count: int, same: dict[str, Any], left: list[str]
+    out: Any,
+    stores: Sequence[StoredExperiment],
+    count: int,
+    same: dict[str, Any],
+    left: list[str],
 ) -> None:
     from rich.text import Text
 
-    lines = [f"{count:,} shown of {_total(store):,} in {store.root}"]
+    root = stores[0].root
+    place = root if len(stores) == 1 else f"{len(stores)} stores in {root.parent}"
+    lines = [f"{count:,} shown of {sum(map(_total, stores)):,} in {place}"]
     if same:
         lines.append(
             "the same in all: " + ", ".join(f"{k} = {_text(k, v)}" for k, v in same.items())
@@ -215,8 +210,8 @@ def _print_series(out: Any, observation: Observation) -> None:
     """What the run logged as numbers, each series as a few bars."""
     from rich.table import Table
 
-    summary = observation.facts.get("metrics")
-    if not isinstance(summary, dict) or not summary:
+    summary = observation.summary
+    if not summary:
         return
     series = series_of(observation.series_path())
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -258,7 +253,7 @@ def in_flight_table(stores: Iterable[StoredExperiment]) -> Any:
         for observation in store.observations(status=list(counts)):
             counts[observation.status] += 1
             used = observation.facts.get("resources") or {}
-            metrics = observation.facts.get("metrics") or {}
+            metrics = observation.summary
             table.add_row(
                 store.root.name,
                 Text(short_id(observation.id), style="cyan"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import did_you_mean
-from digital_experiments.files import write_atomic
+from digital_experiments.files import save
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.views import short_repr
+from digital_experiments.views import for_json, short_repr
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FORMATS = ("csv", "parquet", "json", "mlflow")
 _BATCH = 1000  # points that MLflow takes at once
 _LONGEST = 6000  # characters of a parameter of MLflow's
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+_UNFIT = re.compile(r"[^\w\-. :/]")  # in names of MLflow's
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -54,13 +57,9 @@ def export(
         raise ValueError(f"There is no format {to!r}. {did_you_mean(to, FORMATS)}")
     if to == "mlflow":
         return _to_mlflow(observations, str(path))
-    target = Path(path).expanduser().absolute()
     if to == "json":
-        data = json.dumps([_plain(o) for o in observations], indent=2, default=short_repr).encode()
-    else:
-        data = _table(observations, to)
-    write_atomic(str(target.parent), target.name, data)
-    return target
+        return save(path, json.dumps([_plain(o) for o in observations], indent=2).encode())
+    return save(path, _table(observations, to))
 
 
 def _table(observations: Sequence[Observation], to: str) -> bytes:
@@ -85,7 +84,10 @@ def _table(observations: Sequence[Observation], to: str) -> bytes:
 
 def _plain(observation: Observation) -> dict[str, Any]:
     parts = {part: observation.shown(part) for part in ("config", "result")}
-    return {"id": observation.id, **parts, "metadata": observation.metadata}
+    found: dict[str, Any] = for_json(
+        {"id": observation.id, **parts, "metadata": observation.metadata}
+    )
+    return found
 
 
 def _to_mlflow(observations: Sequence[Observation], uri: str) -> str:
@@ -95,12 +97,22 @@ def _to_mlflow(observations: Sequence[Observation], uri: str) -> str:
         raise ModuleNotFoundError(
             "Install mlflow to export to it: pip install mlflow."
         ) from problem
-    if "://" not in uri and uri.endswith(".db"):
-        uri = f"sqlite:///{Path(uri).expanduser().absolute()}"
+    uri = _tracking_uri(uri)
     client = MlflowClient(tracking_uri=uri)
     for observation in observations:
         _send(client, observation)
     return uri
+
+
+def _tracking_uri(place: str) -> str:
+    if "://" in place or place.startswith(("databricks", "uc:")):
+        return place
+    if not place.endswith(_DATABASES):
+        raise ValueError(
+            f"MLflow takes a tracking URI such as http://localhost:5000, or the path of an "
+            f"SQLite database, which ends in .db: not {place!r}."
+        )
+    return f"sqlite:///{Path(place).expanduser().absolute()}"
 
 
 def _send(client: MlflowClient, observation: Observation) -> None:
@@ -116,18 +128,22 @@ def _send(client: MlflowClient, observation: Observation) -> None:
     timing = observation.facts.get("timing", {})
     total = timing.get("total", timing)
     start, end = (_milliseconds(total.get(name)) for name in ("start", "end"))
-    tags = {mark: observation.id, **dict.fromkeys(observation.tags, "true")}
+    tags = {mark: observation.id, **dict.fromkeys(map(_name, observation.tags), "true")}
+    if observation.features:
+        tags["features"] = ", ".join(observation.features)
+    if observation.note:
+        tags["mlflow.note.content"] = observation.note
     run = client.create_run(experiment, start_time=start, tags=tags, run_name=observation.id)
     id = run.info.run_id
-    config = observation.shown("config")
-    params = [Param(key, short_repr(value, _LONGEST)) for key, value in config.items()]
+    settings = {**observation.params, **observation.shown("config")}
+    params = [Param(_name(key), _setting(value)) for key, value in settings.items()]
     metrics = [
-        Metric(key, float(value), int(moment * 1000), int(step))
+        Metric(_name(key), float(value), int(moment * 1000), int(step))
         for key, step, value, moment in observation.points()
     ]
     result = Observations([observation]).to_dataframe().filter(regex="^result")
     metrics += [
-        Metric(str(key), float(value), end or 0, 0)
+        Metric(_name(str(key)), float(value), end or 0, 0)
         for key, value in result.iloc[0].items()
         if isinstance(value, (int, float))
     ]
@@ -139,6 +155,15 @@ def _send(client: MlflowClient, observation: Observation) -> None:
             id, str(path)
         )
     client.set_terminated(id, _STATUS.get(observation.status, "KILLED"), end)
+
+
+def _name(name: str) -> str:
+    """A name with only such characters as MLflow takes."""
+    return _UNFIT.sub("_", name)
+
+
+def _setting(value: Any) -> str:
+    return value[:_LONGEST] if isinstance(value, str) else short_repr(value, _LONGEST)
 
 
 def _milliseconds(text: object) -> int | None:

@@ -19,11 +19,12 @@ from digital_experiments.facts import (
     rows_of,
     shown,
 )
-from digital_experiments.files import write_atomic
+from digital_experiments.files import save
 from digital_experiments.logged import PLOTLY
 from digital_experiments.observation import Observation
 from digital_experiments.reports.code import Side, side_by_side
 from digital_experiments.series import series_of
+from digital_experiments.views import printable
 
 T = TypeVar("T")
 
@@ -113,9 +114,7 @@ class Report:
         pathlib.Path
             The file.
         """
-        target = Path(path).expanduser().absolute()
-        write_atomic(str(target.parent), target.name, self.html.encode())
-        return target
+        return save(path, self.html.encode())
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -182,6 +181,8 @@ def compare(
     for observation in found:
         if not isinstance(observation, Observation):
             raise TypeError(f"compare expects observations, not {observation!r}.")
+    if best is not None and not isinstance(best, Mapping):
+        raise TypeError(f"best must be a dict such as {{'loss': 'min'}}, not {best!r}.")
     for name, end in (best or {}).items():
         if end not in ("min", "max"):
             raise ValueError(f"best[{name!r}] must be 'min' or 'max', not {end!r}.")
@@ -195,24 +196,18 @@ def _page(observations: Sequence[Observation], best: Mapping[str, str], title: s
 
     facts = [facts_of(observation) for observation in observations]
     names = list(dict.fromkeys(str(of["run"].get("experiment", "runs")) for of in facts))
-    return (
-        template("compare.html")
-        .render(
-            title=title or ", ".join(names),
-            runs=[
-                _head(o, of, n) for n, (o, of) in enumerate(zip(observations, facts, strict=True))
-            ],
-            sections=_sections(facts, best),
-            galleries=_galleries(observations),
-            series=_series(observations),
-            versions=_versions(facts),
-            plotly=_plotly(observations),
-            shown=shown,
-            missing=MISSING,
-        )
-        .encode(errors="backslashreplace")
-        .decode()
+    page = template("compare.html").render(
+        title=title or ", ".join(names),
+        runs=[_head(o, of, n) for n, (o, of) in enumerate(zip(observations, facts, strict=True))],
+        sections=_sections(facts, best),
+        galleries=_galleries(observations),
+        series=_series(observations),
+        versions=_versions(facts),
+        plotly=_plotly(observations),
+        shown=shown,
+        missing=MISSING,
     )
+    return printable(page)
 
 
 def _head(observation: Observation, facts: Facts, number: int) -> dict[str, Any]:
@@ -271,6 +266,10 @@ def _each(held: Mapping[str, T], shown: Callable[[T], tuple[str, Any]]) -> dict[
 
 
 def _table(table: Any) -> tuple[str, dict[str, Any]]:
+    import pandas
+
+    if not isinstance(table.index, pandas.RangeIndex):
+        table = table.set_axis(table.columns.map(str), axis=1).reset_index()
     head = table.head(_ROWS)
     rows = [[shown(value) for value in row] for row in head.itertuples(index=False, name=None)]
     more = len(table) - len(head)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from digital_experiments.facts import facts_of, metric_rows, rows_of, shown
 from digital_experiments.observation import Observation
+from digital_experiments.views import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -74,7 +75,7 @@ class Difference:
         return text
 
     def __repr__(self) -> str:
-        return self.__rich__().plain
+        return printable(self.__rich__().plain)
 
     def _repr_html_(self) -> str:
         import html
@@ -90,7 +91,7 @@ class Difference:
             parts.append(f'<span style="{css}">{inner}</span>')
             at = span.end
         parts.append(html.escape(text.plain[at:]))
-        body = "".join(parts).encode(errors="backslashreplace").decode()
+        body = printable("".join(parts))
         return f'<pre style="overflow-x:auto">{body}</pre>'
 
 

@@ -296,8 +296,8 @@ class Index:
         self.vanished_names = {name for (name,) in run("SELECT name FROM vanished")}
         tags: dict[str, dict[str, bool]] = {}
         for id, tag, given in run("SELECT id, tag, given FROM tags"):
-            tags.setdefault(id, {})[tag] = bool(given)
-        texts = dict(run("SELECT id, note FROM notes"))
+            tags.setdefault(id, {})[uncell(tag)] = bool(given)
+        texts = {id: uncell(note) for id, note in run("SELECT id, note FROM notes")}
         self.notes = {id: Notes(tags.get(id, {}), texts.get(id)) for id in {*tags, *texts}}
 
     def _add_kind(self, kind: Kind) -> None:
@@ -522,9 +522,9 @@ class Index:
             run("DELETE FROM notes")
             for id, added in notes.items():
                 for tag, given in added.tags.items():
-                    run("INSERT INTO tags VALUES (?, ?, ?)", (id, tag, given))
+                    run("INSERT INTO tags VALUES (?, ?, ?)", (id, cell(tag), given))
                 if added.text is not None:
-                    run("INSERT INTO notes VALUES (?, ?)", (id, added.text))
+                    run("INSERT INTO notes VALUES (?, ?)", (id, cell(added.text)))
             self._put("notes", state)
         self.notes = notes
 
@@ -625,8 +625,10 @@ def start_of(record: dict[str, Plain]) -> str | None:
         start = timing.get("total", timing)["start"]
     except (KeyError, TypeError, AttributeError):
         return None
-    if type(start) is not str or start[-6:] == "+00:00":
-        return start if type(start) is str else None
+    if type(start) is not str or not start.isascii():
+        return None
+    if start[-6:] == "+00:00":
+        return start
     from digital_experiments.selection import moment
 
     try:

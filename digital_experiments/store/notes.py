@@ -70,9 +70,17 @@ def read_note(root: str, name: str) -> dict[str, Any]:
         raise DamagedRecord(f"it can't be read: {problem}") from problem
     except ValueError as problem:
         raise DamagedRecord(f"it is damaged: {problem}") from problem
-    if not (sealed and isinstance(addition, dict) and isinstance(addition.get("tags"), dict)):
+    if not (sealed and _is_addition(addition)):
         raise DamagedRecord("it holds no note.")
-    return addition
+    whole: dict[str, Any] = addition
+    return whole
+
+
+def _is_addition(found: Any) -> bool:
+    if not (isinstance(found, dict) and isinstance(found.get("tags"), dict)):
+        return False
+    given = all(isinstance(value, bool) for value in found["tags"].values())
+    return given and isinstance(found.get("note", ""), str)
 
 
 def read_notes(root: str, id: str | None = None) -> dict[str, Notes]:

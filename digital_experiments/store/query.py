@@ -336,8 +336,8 @@ class Query:
     def _has_value(self, name: str, kinds: list[Kind]) -> str:
         """A config field's having a value; text that only shows another value does not count."""
         simple = ", ".join(str(kind.number) for kind in kinds if kind.simple)
-        sql = self._sql_of(f"config.{name}", kinds) or "NULL"
-        return f"iif(kind IN ({simple}), {sql}, field(rows.id, {_quoted(name)})) = ?"
+        sql = self._sql_of(column_name(("config", name)), kinds) or "NULL"
+        return f"iif(kind IN ({simple}), {sql}, field(rows.id, {_literal(name)})) = ?"
 
     def _order(self) -> str:
         direction = "DESC" if self.selection.newest_first else "ASC"
@@ -367,14 +367,14 @@ class Query:
         if name in _OF_KINDS[:3] or (
             _is_shared(name) and any(name in self._facts_of(kind) for kind in kinds)
         ):
-            return f"fact(kind, {_quoted(name)})"
+            return f"fact(kind, {_literal(name)})"
         if any(name in kind.names for kind in kinds):
-            return f"untabled(rows.id, {_quoted(name)})"
+            return f"untabled(rows.id, {_literal(name)})"
         return None
 
     def _tagged(self, tag: str, parameters: list[Any]) -> str:
         given = "(SELECT given FROM tags WHERE tags.id = rows.id AND tag = ?)"
-        parameters.extend((tag, tag))
+        parameters.extend((cell(tag), cell(tag)))
         return f"ifnull({given}, has_tag(kind, ?))"
 
     # -- what SQLite asks us -----------------------------------------------------------------
@@ -397,10 +397,10 @@ class Query:
     def _functions(self, rest: Callable[[str], Plain]) -> dict[str, Callable[[Any, Any], Any]]:
         kinds = self.index.kinds
         return {
-            "fact": lambda number, name: cell(self._fact(kinds[number], name)),
-            "has_tag": lambda number, tag: tag in (kinds[number].shared.get("tags") or ()),
-            "untabled": lambda id, name: cell(dict(cells_of(rest(id), True, ".")).get(name)),
-            "field": lambda id, name: _scalar_field(rest(id), name),
+            "fact": lambda number, name: cell(self._fact(kinds[number], _text(name))),
+            "has_tag": lambda number, tag: uncell(tag) in (kinds[number].shared.get("tags") or ()),
+            "untabled": lambda id, name: cell(dict(cells_of(rest(id), True, ".")).get(_text(name))),
+            "field": lambda id, name: _scalar_field(rest(id), _text(name)),
             "holds": _holds,
         }
 
@@ -491,8 +491,13 @@ def _shown(cells: Sequence[Any]) -> Sequence[Any]:
     return [peek(uncell(c)) if type(c) is bytes else c for c in cells]
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _literal(text: str) -> str:
+    """A text in SQL, whatever its characters are: the hexadecimal digits of its bytes."""
+    return f"x'{text.encode(errors='surrogatepass').hex()}'"
+
+
+def _text(literal: bytes) -> str:
+    return literal.decode(errors="surrogatepass")
 
 
 def _rest_of(database: sqlite3.Connection, id: str) -> Plain:

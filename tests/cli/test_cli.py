@@ -88,6 +88,37 @@ def test_ls_lists_selects_sorts_and_limits(store: Any) -> None:
     ]
 
 
+def test_ls_looks_through_all_stores(store: Any) -> None:
+    @experiment(root="experiments/other")
+    def other(lr: float, depth: int = 1) -> None:
+        if depth > 1:
+            raise ValueError("too deep")
+
+    other(0.15)
+    with pytest.raises(ValueError, match="too deep"):
+        other(0.5, depth=2)
+    failed = json.loads(run("ls", "--status", "failed", "--json"))
+    assert [(row["store"], row["config.lr"]) for row in failed] == [("other", 0.5), ("train", 3)]
+    rows = json.loads(run("ls", "--where", "config.lr < 0.25", "--sort", "config.lr", "--json"))
+    assert [row["config.lr"] for row in rows] == [0.1, 0.15, 0.2]
+    assert rows[0]["config.seed"] == 0
+    assert rows[0]["config.depth"] is None
+    rows = json.loads(run("ls", "--where", "config.depth == 2", "--json"))  # train has no depth
+    assert [row["store"] for row in rows] == ["other"]
+    few = run("ls", "--csv", "--columns", "config.lr", "--sort", "-config.lr", "-n", "2")
+    assert few.splitlines() == ["store,config.lr", "train,3.0", "other,0.5"]
+    assert "2 shown of 6 in 2 stores in" in run("ls", "--status", "failed")
+    assert "There is no column 'config.width'" in run("ls", "-w", "config.width < 1", fails=2)
+
+
+def test_an_experiment_may_be_named_as_folders_of_a_store_are(store: Any) -> None:
+    for name in ("storage", "running", "blobs"):
+        experiment(root=f"experiments/{name}")(lambda: 1)()
+    assert [entry["store"] for entry in json.loads(run("ls", "--json"))] == [
+        *("blobs", "running", "storage", "train")
+    ]
+
+
 @pytest.mark.parametrize("wide", [40, 80, 200])
 def test_a_table_fits_the_terminal(store: Any, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(wide))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from digital_experiments import experiment, log_metric
+from digital_experiments import experiment, log_metric, open_experiment
 from digital_experiments.cli import main
 
 
@@ -46,6 +46,7 @@ def test_compare_writes_a_page(fit: Any, folder: Path) -> None:
     assert run("compare", *ids).strip() == str(folder / "report.html")
     run("compare", ids[0], "-o", "new/one.html", "--title", "just one")
     assert "<title>just one</title>" in (folder / "new" / "one.html").read_text()
+    assert "is a folder: name a file" in run("compare", ids[0], "-o", str(folder), code=2)
     run("compare", "zzzzzz", code=2)
     run("compare", code=2)
 
@@ -54,6 +55,31 @@ def test_diff_tells_and_exits_with_1_where_there_is_something_to_tell(fit: Any) 
     one, other = (o.id[-6:] for o in fit.observations())
     assert "0.1 → 0.2" in run("diff", one, other, code=1)
     assert "the same config" in run("diff", one, one)
+
+
+def test_the_first_run_of_a_new_place_is_seen_while_it_runs(folder: Path) -> None:
+    script = folder / "first.py"
+    script.write_text(
+        "import time\n"
+        "from digital_experiments import experiment\n"
+        "@experiment(root='experiments/first')\n"
+        "def first():\n"
+        "    time.sleep(30)\n"
+        "first()\n"
+    )
+    job = subprocess.Popen([sys.executable, script])
+    try:
+        end = time.time() + 20
+        while not list(folder.glob("experiments/first/running/*")):
+            assert time.time() < end
+            time.sleep(0.2)
+        assert "1 running" in run("watch", "--once")
+        assert "first" in run("ls")
+        (started,) = open_experiment("first").observations(status="running")
+        assert "running" in run("show", started.id)
+    finally:
+        job.kill()
+        job.wait()
 
 
 def test_watch_shows_what_runs(fit: Any, folder: Path) -> None:
@@ -79,6 +105,7 @@ def test_watch_shows_what_runs(fit: Any, folder: Path) -> None:
         assert "loss=0.25" in seen
         assert "{'lr': 0.5}" in seen
         assert "▸ running" in run("ls", "slow", "--status", "running")
+        assert "▸ running" in run("ls", "--status", "running")
     finally:
         job.kill()
         job.communicate()

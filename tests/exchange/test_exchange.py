@@ -14,7 +14,15 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from digital_experiments import compare, experiment, log_metric, log_text, open_experiment
+from digital_experiments import (
+    compare,
+    experiment,
+    log_features,
+    log_metric,
+    log_param,
+    log_text,
+    open_experiment,
+)
 from digital_experiments.cli import main
 from digital_experiments.exchange import export, import_runs
 
@@ -140,6 +148,9 @@ def fit() -> Any:
     def fit(lr: float, data: Any = None) -> dict[str, Any]:
         log_metric("loss", 1.0)
         log_metric("loss", lr)
+        log_metric("odd, name", math.nan)
+        log_param("device", "cpu")
+        log_features(["age", "sex"])
         log_text("note", "hello")
         if lr > 1:
             raise ValueError("diverged")
@@ -159,11 +170,13 @@ def test_tables_for_other_programs(fit: Any, folder: Path) -> None:
     assert table["config.lr"].tolist() == [0.1, 0.2, 2]
     assert table["metadata.status"].tolist() == ["completed", "completed", "failed"]
     export(found, "json", "all.json")
-    loaded = json.loads(Path("all.json").read_text())
+    loaded = json.loads(Path("all.json").read_text(), parse_constant=pytest.fail)
     assert [o["id"] for o in loaded] == [o.id for o in found]
     assert loaded[0]["metadata"]["metrics"]["loss"]["last"] == 0.1
     with pytest.raises(ValueError, match="Did you mean 'csv'"):
         export(found, "cvs", "x")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        export(found, "csv", folder)
 
 
 def test_parquet(fit: Any) -> None:
@@ -181,6 +194,12 @@ def test_to_mlflow_and_back(fit: Any, folder: Path) -> None:
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("fit").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+    (first,) = (run.data for run in runs if run.info.run_name == found[0].id)
+    assert {**first.params, "data": ""} == {"device": "cpu", "lr": "0.1", "data": ""}
+    assert first.tags["features"] == "age, sex"
+    assert math.isnan(first.metrics["odd_ name"])
+    with pytest.raises(ValueError, match="ends in"):
+        export(found, "mlflow", folder / "out")
     import_runs(folder / "out.db", folder / "back")
     back = open_experiment(folder / "back" / "fit").observations(status=None)
     assert [o.metrics("loss")["value"].tolist() for o in back] == [[1, 0.1], [1, 0.2], [1, 2]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digital_experiments import Experiment, experiment, open_experiment
+from digital_experiments import Experiment, compare, diff, experiment, open_experiment
 from digital_experiments.errors import (
     InvalidExpression,
     ObservationNotFound,
@@ -267,3 +269,51 @@ def test_observations_stream(train: Experiment[..., Any], monkeypatch: pytest.Mo
     assert rates(stream) == [0.5, 0.2, 0.1]
     assert rates(train.iter_observations(status=None, limit=3)) == [0.1, 0.2, 0.5]
     assert rates(train.iter_observations(sizes=[1, 2])) == [0.5]
+
+
+HALF = "caf\udce9"  # a file's name in another encoding, as Python hands it on
+
+
+def test_texts_that_are_no_unicode_are_listed_with_all_others(folder: Path) -> None:
+    @experiment(root="odd")
+    def odd(**settings: Any) -> Any:
+        if settings.get("fails"):
+            raise ValueError(HALF)
+        return {HALF: settings}
+
+    odd(x=1)
+    odd(**{HALF: HALF, "a\x00b": 2})
+    with pytest.raises(ValueError, match="caf"):
+        odd(fails=True)
+    odd.annotate(odd.observations()[-1].id, note=HALF)
+    found = odd.observations(status=None)
+    assert [o.status for o in found] == ["completed", "completed", "failed"]
+    assert odd.observations(settings={HALF: HALF, "a\x00b": 2})[0].result[HALF][HALF] == HALF
+    assert odd.observations()[-1].note == HALF
+    table = odd.to_dataframe()
+    assert table["config.settings.caf\\udce9"].tolist() == [None, HALF]
+    assert table["config.settings.a\x00b"].tolist()[1] == 2
+    assert len(odd.observations(where="config.settings.x == 1")) == 1
+    assert "caf\\udce9" in repr(found)
+    found._repr_html_().encode()
+    compare(found).html.encode()
+    str(diff(found[0], found[1])).encode()
+    for command in (["ls", "odd"], ["ls", "odd", "--json"], ["show", found[2].id, "-s", "odd"]):
+        job = [sys.executable, "-m", "digital_experiments", *command]
+        assert (
+            "caf\\udce9" in subprocess.run(job, capture_output=True, text=True, check=True).stdout
+        )
+
+
+@pytest.mark.parametrize("addition", ['{"tags": {"a": []}}', '{"tags": {}, "note": {}}', "[]"])
+def test_a_note_that_is_none_costs_no_list(
+    train: Experiment[..., Any], folder: Path, addition: str
+) -> None:
+    from digital_experiments.store.seal import seal
+
+    id = train.observations()[0].id
+    place = train.root / "notes"
+    place.mkdir(exist_ok=True)
+    (place / f"{id}.2026-11-21_10-15-00_123456_k3f9xq.json").write_bytes(seal(addition.encode()))
+    assert train.observations()[0].note is None
+    assert not train.check().ok

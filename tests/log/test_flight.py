@@ -216,6 +216,23 @@ def test_forked_processes_log_to_the_run_that_forked_them() -> None:
     assert len(fit.observations(status=None)) == 1
 
 
+def test_what_a_forked_process_could_only_lose_is_refused() -> None:
+    @experiment(root="store")
+    def fit() -> list[str]:
+        calls = [("log_param", "a", 1), ("log_features", ["a"]), ("log_dict", "a", {})]
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            return pool.map(_refused, calls)
+
+    assert fit() == ["it is for the process that started the run"] * 3
+
+
+def _refused(call: tuple[Any, ...]) -> str:
+    function, *arguments = call
+    with pytest.raises(NoActiveRun, match="works in the process that started the run"):
+        getattr(de, function)(*arguments)
+    return "it is for the process that started the run"
+
+
 def _log_some(n: int) -> None:
     for _ in range(2):
         de.log_metric("child", n)

@@ -7,12 +7,14 @@ import json
 import math
 import os
 import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 import digital_experiments as de
@@ -95,6 +97,10 @@ def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
         (("log_metric", "loss", 1 + 2j), TypeError, "must be a number"),
         (("log_metric", "loss", 1.0, "one"), TypeError, "step"),
         (("log_metric", "loss", 1.0, math.nan), ValueError, "finite"),
+        (("log_metric", "loss", 10**400), ValueError, "less than"),
+        (("log_metric", "caf\udce9", 1.0), InvalidName, "no character"),
+        (("log_param", "caf\udce9", 1), InvalidName, "no character"),
+        (("log_features", None), TypeError, "expects names"),
         (("log_metric", "", 1.0), InvalidName, "empty"),
         (("log_metric", "../loss", 1.0), InvalidName, "starts with a dot"),
         (("log_metric", 3, 1.0), InvalidName, "expected a str"),
@@ -105,7 +111,7 @@ def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
         (("log_text", "name", 5), TypeError, "not int"),
         (("log_text", "/etc/passwd", "x"), InvalidName, "empty"),
         (("log_text", "a/../../b", "x"), InvalidName, "'..'"),
-        (("log_text", "a\x00b", "x"), InvalidName, "control"),
+        (("log_text", "a\x00b", "x"), InvalidName, "no character"),
         (("log_image", "name", b"no image"), ValueError, "these bytes are none"),
         (("log_image", "name", "missing.png"), FileNotFoundError, "missing.png"),
         (("log_image", "name", 5), TypeError, "not int"),
@@ -117,6 +123,8 @@ def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
         (("log_artefact", "missing"), FileNotFoundError, "missing"),
         (("log_artefact", b"data"), TypeError, "a name for bytes"),
         (("log_artefact", b"data", "metrics.jsonl"), ValueError, "series"),
+        (("log_artefact", b"data", "metrics.jsonl/x"), ValueError, "series"),
+        (("log_image", "name", PIL.Image.new("F", (2, 2))), ValueError, "of mode 'F'"),
         (("log_artefact", "."), ValueError, "the run's own folder"),
     ],
 )
@@ -164,17 +172,50 @@ def test_params_features_dicts_and_texts() -> None:
 
 
 def test_tables_come_back_with_their_types() -> None:
+    days = pd.to_datetime(["2026-01-01 00:00", "2026-01-02 03:04"])
     table = pd.DataFrame(
-        {"n": [1, 2], "x": [0.1, None], "name": ["NA", "b,\n"], "ok": [True, False]}
+        {
+            "n": [1, 2],
+            "x": [0.1, None],
+            "name": ["NA", "b,\n"],
+            "ok": [True, False],
+            "id": ["007", "08"],
+            "day": days,
+            "utc": days.tz_localize("UTC"),
+            "took": pd.to_timedelta([1, 2], unit="h"),
+        }
     )
-    found = logged(
-        ("log_table", "frame", table),
-        ("log_table", "indexed", table.set_index("name")),
-        ("log_table", "rows", [{"a": 1}, {"a": 2, "b": 3}]),
-    )
-    pd.testing.assert_frame_equal(found.tables()["frame"], table, check_dtype=False)
-    assert found.tables()["indexed"].columns.tolist() == ["name", "n", "x", "ok"]
-    assert found.tables()["rows"]["b"].tolist()[1] == 3
+    tables = {
+        "frame": table,
+        "named index": table.set_index("id"),
+        "two indices": table.set_index(["id", "n"]),
+        "unnamed index": table[["x"]].set_axis(["r1", "02"], axis=0),
+        "times": table.set_index("day"),
+        "numbered columns": pd.DataFrame([[1, "02"]]),
+        "one name": pd.DataFrame([[1, "02"]], columns=["a", "a"]),
+        "two levels": pd.DataFrame(
+            [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])
+        ),
+        "empty": pd.DataFrame(),
+        "no rows": pd.DataFrame({"a": []}),
+    }
+    calls = [("log_table", name, frame) for name, frame in tables.items()]
+    found = logged(*calls, ("log_table", "rows", [{"a": 1}, {"a": 2, "b": 3}])).tables()
+    for name, frame in tables.items():
+        pd.testing.assert_frame_equal(found[name], frame, check_dtype=False)
+    assert found["rows"]["b"].tolist()[1] == 3
+
+
+def test_a_table_that_was_altered_is_read_as_it_is() -> None:
+    found = logged(("log_table", "t", [{"id": "007"}]))
+    path = found.dir / "tables" / "t.csv"
+    path.write_text("id,n\n1,2\n")
+    assert found.tables()["t"].to_dict("list") == {"id": [1], "n": [2]}
+    path.write_text("id\n007\n")
+    (path.parent / "t.csv.schema.json").write_text("{")
+    assert found.tables()["t"]["id"].tolist() == [7]
+    (path.parent / "t.csv.schema.json").write_text('{"index": 0, "columns": [{"kind": "integer"}]}')
+    assert found.tables()["t"]["id"].tolist() == [7]
 
 
 def test_images_and_figures_of_every_kind(tmp_path: Path) -> None:
@@ -399,3 +440,116 @@ def test_a_series_that_its_disk_does_not_take_goes_on_elsewhere_whole(
     assert run.observation.metadata["metrics"]["a"]["count"] == 20_000
     (kept,) = (folder / "tmp").glob("*/full/storage/*/metrics.jsonl")
     assert [json.loads(line)[2] for line in kept.read_text().splitlines()] == list(range(20_000))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('{"x": 1}', '"text"', '"four"', "null", "[1, 2, 3, 4]", '["a", null, 1, 1]'),
+        *('["a", 1, "x", 1]', '["a", "1", 1, 1]', '["a", 1, 1, "now"]', '[["a"], 1, 1, 1]'),
+        '{"a": 1, "b": 2, "c": 3, "d": 4}',
+    ],
+)
+def test_a_line_that_is_no_point_costs_no_other(line: str) -> None:
+    found = logged(("log_metric", "loss", 1.0), ("log_metric", "loss", 2.0))
+    path = found.dir / "metrics.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n{line}\n{second}\n")
+    assert found.metrics("loss")["value"].tolist() == [1, 2]
+    assert [point[2] for point in found.points()] == [1, 2]
+    assert len(found.metrics()) >= 2
+    assert "loss" in de.compare(found).html
+    assert "loss" in found._repr_html_()
+
+
+def test_threads_that_note_at_once_lose_nothing() -> None:
+    def note(run: de.Run, number: int) -> None:
+        for n in range(50):
+            run.log_param(f"{number}.{n}", n)
+            run.log_features([f"{number}.{n}"])
+            run.log_dict("all", {f"{number}.{n}": n})
+
+    with start_run("logged") as run:
+        threads = [threading.Thread(target=note, args=(run, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert run.observation is not None
+    assert len(run.observation.params) == len(run.observation.features) == 400
+    assert len(run.observation.dicts()["all"]) == 400
+
+
+def test_a_picture_logged_again_replaces_its_files() -> None:
+    import matplotlib.figure
+    import plotly.graph_objects
+
+    grey = np.zeros((2, 2))
+    found = logged(
+        ("log_image", "shot", b"GIF89a" + bytes(9)),
+        ("log_image", "shot", grey),
+        ("log_figure", "roc", plotly.graph_objects.Figure()),
+        ("log_figure", "roc", matplotlib.figure.Figure()),
+    )
+    assert found.images()["shot"].name == "shot.png"
+    assert [path.name for path in found.figures()["roc"]] == ["roc.png", "roc.svg"]
+    assert not list(found.dir.rglob("*.gif"))
+
+
+def test_images_in_colours_for_print_are_taken() -> None:
+    found = logged(("log_image", "print", PIL.Image.new("CMYK", (2, 2))))
+    with PIL.Image.open(found.images()["print"]) as image:
+        assert image.mode == "RGB"
+
+
+def test_a_dict_that_holds_itself_is_told() -> None:
+    data: dict[str, Any] = {}
+    data["again"] = data
+    with pytest.raises(ValueError, match="hold itself"):
+        logged(("log_dict", "name", data))
+
+
+def test_ends_of_lines_stay_as_they_are() -> None:
+    assert logged(("log_text", "a", "1\r\n2\r3\n")).texts()["a"] == "1\r\n2\r3\n"
+
+
+def test_any_whole_number_is_a_step() -> None:
+    found = logged(("log_metric", "loss", 1, 2**70), ("log_metric", "loss", 1, -(2**63)))
+    assert found.metrics("loss")["step"].tolist() == [2.0**70, -(2.0**63)]
+
+
+def test_what_goes_wrong_with_the_log_does_not_cost_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(points: Any) -> bytes:
+        raise MemoryError("no room")
+
+    def fit() -> int:
+        de.log_metric("loss", 1)
+        time.sleep(1.2)  # the thread that writes meets it too
+        return 5
+
+    with monkeypatch.context() as patched:
+        patched.setattr("digital_experiments.series.lines_of", fail)
+        with pytest.warns(RecordingWarning, match="no room"):
+            experiment(name="logged")(fit)()
+    assert de.open_experiment("logged").observations()[0].result == 5
+    with start_run("logged") as later:
+        later.log_metric("loss", 1)
+        wait_for_points(later)
+
+
+def wait_for_points(run: de.Run) -> None:
+    end = time.time() + 20
+    while not (run.dir / "metrics.jsonl").exists():
+        assert time.time() < end, "nobody writes out what runs log"
+        time.sleep(0.05)
+
+
+def test_a_metric_of_any_name_is_found_beside_others() -> None:
+    one = logged(("log_metric", "$/kWh", 3), ("log_metric", "nan", math.nan))
+    two = logged(("log_metric", "$/kWh", 4), ("log_metric", "nan", math.nan))
+    found = de.open_experiment("logged")
+    assert found.to_dataframe()["metrics.$/kWh"].tolist() == [3, 4]
+    assert found.observations().best("metrics.$/kWh").id == two.id
+    assert de.diff(one, two).metrics == {"$/kWh": (3, 4)}

@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from digital_experiments import current_dir, current_id, current_run, experiment, time_block
+from digital_experiments import (
+    current_dir,
+    current_id,
+    current_run,
+    experiment,
+    open_experiment,
+    time_block,
+)
 from digital_experiments.views import ValueView
 
 
@@ -137,6 +144,31 @@ def test_what_exec_made_and_what_python_c_was_given_is_recorded(folder: Path) ->
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert seen.stdout.strip() == "@experiment\ndef f(x):\n    return x"
+
+
+def test_a_cell_that_a_notebook_times_is_recorded(folder: Path) -> None:
+    pytest.importorskip("IPython", reason="IPython runs cells")
+    cells = [
+        "from digital_experiments import experiment, start_run",
+        "%%time\nwith start_run('block') as run:\n    pass\n",
+        "%%time\n\n@experiment\ndef square(x):\n    return x * x\nsquare(3)\n",
+        "%%time\n@experiment\ndef cube(x):\n    return x ** 3\ncube(3)\n",
+    ]
+    code = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        f"for cell in {cells!r}:\n"
+        "    shell.run_cell(cell, store_history=True).raise_error()\n"
+    )
+    environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython")}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
+    codes = [
+        open_experiment(name).observations()[0].metadata["code"]
+        for name in ("block", "square", "cube")
+    ]
+    assert codes[0] == "with start_run('block') as run:\n    pass"
+    assert codes[1] == "@experiment\ndef square(x):\n    return x * x\n"
+    assert codes[2] == "@experiment\ndef cube(x):\n    return x ** 3\n"
 
 
 def test_the_wrapped_function_keeps_its_face() -> None:

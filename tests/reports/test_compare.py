@@ -158,8 +158,20 @@ def test_wrong_arguments_are_told(fit: Experiment[..., Any]) -> None:
         compare(fit.observations(lr=3))
     with pytest.raises(ValueError, match="'min' or 'max'"):
         compare(fit.observations(), best={"loss": "low"})
+    with pytest.raises(TypeError, match="best must be a dict"):
+        compare(fit.observations(), best=["loss"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="plot expects names"):
+        fit.observations().plot(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="two observations"):
         diff(fit.observations()[0], 5)  # type: ignore[arg-type]
+
+
+def test_a_page_is_not_saved_over_a_folder(fit: Experiment[..., Any], folder: Path) -> None:
+    found = fit.observations()
+    for shown in (compare(found), found.plot("config.lr", "result.loss")):
+        (folder / "page.html").mkdir(exist_ok=True)
+        with pytest.raises(IsADirectoryError, match="name a file in it"):
+            shown.save(folder / "page.html")
 
 
 def test_a_report_is_saved_and_shows_itself(fit: Experiment[..., Any], folder: Path) -> None:
