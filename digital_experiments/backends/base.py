@@ -18,7 +18,8 @@ from digital_experiments.store.notes import read_notes
 from digital_experiments.values import NoBlobs, Plain
 
 if TYPE_CHECKING:
-    from digital_experiments.store.index import Index, Scanned
+    from digital_experiments.store.batches import Scanned
+    from digital_experiments.store.index import Index
 
 _NAMED = 10
 _ENDING = ".id"

@@ -25,7 +25,7 @@ from digital_experiments.store.seal import seal
 from digital_experiments.values import BLOB_SIZE, NoBlobs, Plain, encode, pickle_at, spill
 
 if TYPE_CHECKING:
-    from digital_experiments.store.index import Scanned
+    from digital_experiments.store.batches import Scanned
 
 _LONG_TEXT = 200
 

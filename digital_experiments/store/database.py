@@ -15,9 +15,10 @@ from digital_experiments.digest import short_hash
 from digital_experiments.files import make_folder
 from digital_experiments.ids import new_id
 
-VERSION = 3
+VERSION = 4
 _ENDING = ".sqlite"
 _UNUSED = 90 * 24 * 3600  # seconds
+_ABANDONED = 3600  # seconds
 _BUSY = 10.0  # seconds to wait for another writer
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA"}
 _SCHEMA = """
@@ -25,6 +26,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE columns (slot INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE kinds (kind INTEGER PRIMARY KEY, count INTEGER, detail BLOB);
 CREATE TABLE rows (id TEXT PRIMARY KEY, kind INTEGER, start TEXT) WITHOUT ROWID;
+CREATE TABLE chunks (kind INTEGER, count INTEGER, data BLOB);
 CREATE TABLE rests (id TEXT PRIMARY KEY, data BLOB);
 CREATE TABLE damaged (name TEXT PRIMARY KEY, problem TEXT) WITHOUT ROWID;
 CREATE TABLE vanished (name TEXT PRIMARY KEY, seen TEXT) WITHOUT ROWID;
@@ -76,11 +78,16 @@ def begin_file(folder: str) -> tuple[sqlite3.Connection, str]:
     make_folder(folder)
     _remove_unused(os.path.dirname(folder))
     path = os.path.join(folder, f".{new_id()}.tmp")
+    return begin_part(path), path
+
+
+def begin_part(path: str) -> sqlite3.Connection:
+    """A new database that a crash may spoil."""
     database = connect(path)
     database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
     create(database)
-    return database, path
+    return database
 
 
 def finish_file(database: sqlite3.Connection, path: str) -> sqlite3.Connection:
@@ -90,12 +97,22 @@ def finish_file(database: sqlite3.Connection, path: str) -> sqlite3.Connection:
     final = os.path.join(folder, new_id() + _ENDING)
     os.replace(path, final)
     for name in os.listdir(folder):
-        if not name.startswith((os.path.basename(final), ".")):
-            discard(os.path.join(folder, name))
+        other = os.path.join(folder, name)
+        if name.startswith("."):
+            _discard_abandoned(other)
+        elif not name.startswith(os.path.basename(final)):
+            discard(other)
     finished = open_file(final)
     if finished is None:
         raise sqlite3.OperationalError("somebody removed the index as it was made")
     return finished
+
+
+def _discard_abandoned(path: str) -> None:
+    """Remove what a killed process has begun."""
+    with suppress(OSError):
+        if time.time() - os.stat(path).st_mtime > _ABANDONED:
+            os.unlink(path)
 
 
 def discard(path: str) -> None:

@@ -12,80 +12,34 @@ import pickle
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from itertools import islice
-from math import isfinite
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
-from digital_experiments.columns import (
-    Block,
-    Path,
-    column_name,
-    flatten,
-    paths_of,
-    restore,
-)
-from digital_experiments.errors import DamagedRecord
+from digital_experiments.columns import Block, Path, column_name, paths_of, restore
 from digital_experiments.ids import new_id, utc_text
 from digital_experiments.memory import paused_collection
-from digital_experiments.observation import Notes, Observation
-from digital_experiments.store import database
+from digital_experiments.observation import Notes
+from digital_experiments.store import database, halves, results
+from digital_experiments.store.batches import (
+    Key,
+    Rows,
+    Source,
+    cell,
+    kind_key,
+    prepared,
+    rows_of,
+    uncell,
+)
 from digital_experiments.store.codecs import load_pickle
-from digital_experiments.store.halves import in_halves
 from digital_experiments.store.progress import progress
-from digital_experiments.values import Plain, without_pickles
+from digital_experiments.values import Plain
 
 T = TypeVar("T")
-Key = tuple[tuple[Block, ...], str, bool]
-"""What tells kinds apart: blocks, the repr of what is shared, whether they are simple."""
-
-Scanned = tuple[str, str, "dict[str, Plain] | DamagedRecord | None"]
 
 SLOTS = 1500  # columns of a table; SQLite takes 2000
-TRUE, FALSE, NAN = b"t", b"f", b"n"
-_CONSTANTS = {TRUE: True, FALSE: False, NAN: float("nan")}
-_BATCH = 5000
 _SETTLED = 2.0  # seconds after which a folder's time stamp tells of every change
 _FEW = 200
-_LARGEST = 2**63
-
-
-class Source(Protocol):
-    """What an index asks of a backend."""
-
-    root: Any
-
-    @property
-    def key(self) -> str | None:
-        """What tells its store from others; None if its index is not to be kept."""
-
-    def state(self) -> list[int] | None:
-        """What changes whenever a record comes or goes; None if nothing tells."""
-
-    def names(self) -> list[str]:
-        """The names of its files, others than records too."""
-
-    def scan(self, names: list[str]) -> Iterator[Scanned]:
-        """Name, id and record of each of them; a problem if it is damaged, None if it is none."""
-
-    def listed(
-        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
-    ) -> Observation:
-        """The observation of a record; unless ``simple``, its values are to be read again."""
-
-    def in_flight(self) -> dict[str, dict[str, Plain]]:
-        """The records of runs that have not ended, by id, as they are now."""
-
-    def notes_state(self) -> list[int] | None:
-        """What changes whenever a note comes or goes."""
-
-    def all_notes(self) -> Mapping[str, Notes]:
-        """What was noted on observations."""
-
-    def deleted(self, names: set[str]) -> set[str]:
-        """Those of some names whose records were deleted on purpose."""
 
 
 class Kind:
@@ -119,39 +73,6 @@ class Kind:
         """The experiment that its runs belong to, where they say so."""
         name = self.shared.get("experiment")
         return None if name is None else str(name)
-
-
-class Prepared(NamedTuple):
-    """What is to be put into the tables for some files.
-
-    Attributes
-    ----------
-    files : int
-        How many.
-    rows : list of Rows
-        Those of each kind.
-    problems : dict
-        Of damaged files, by their names.
-    """
-
-    files: int
-    rows: list[Rows]
-    problems: dict[str, str]
-
-
-class Rows(NamedTuple):
-    """Rows of one kind, column by column."""
-
-    key: Key
-    shared: dict[str, Plain]
-    ids: list[str]
-    starts: list[str | None]
-    columns: list[Sequence[Any]]
-    rests: list[bytes | None]
-
-
-Groups = dict[Key, tuple[Rows, list[list[Any]]]]
-"""Rows of each kind, and their values row by row."""
 
 
 class Changes(NamedTuple):
@@ -188,6 +109,7 @@ class Index:
         self._version = -1
         self._seen: str | None = None
         self._saved_at = 0.0
+        self._packs = False
         self._meta: dict[str, Any] = {}
 
     def read(self, work: Callable[[sqlite3.Connection], T], fresh: bool = True) -> T:
@@ -303,7 +225,7 @@ class Index:
     def _add_kind(self, kind: Kind) -> None:
         kind.lay_out(self.slots)
         self.kinds[kind.number] = kind
-        self._kind_of[_kind_key(kind.blocks, kind.shared, kind.simple)] = kind
+        self._kind_of[kind_key(kind.blocks, kind.shared, kind.simple)] = kind
 
     def _update_records(self, state: list[int] | None) -> None:
         listed_at = time.time()
@@ -317,6 +239,7 @@ class Index:
             return
         with self._transaction():
             self._reload()
+            self._drop_chunks()
             self._drop_flight()
             if changes.gone:
                 self._remove(changes.gone, names)
@@ -370,13 +293,21 @@ class Index:
                 yield
             self._put("change", new_id())
             self._database.execute("COMMIT")
+            self._let_go()
         except BaseException:
             self._seen = None
             self._version = -1  # what this process has in mind was not kept
             self.kinds, self._kind_of = {}, {}
             if self._database is not None and self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+                self._let_go()
             raise
+
+    def _let_go(self) -> None:
+        """Let go of the tables that were taken over; that can't be done in a transaction."""
+        assert self._database is not None
+        if any(name == "part" for _, name, _ in self._database.execute("PRAGMA database_list")):
+            self._database.execute("DETACH part")
 
     def _put(self, key: str, value: Any, packed: bool = True) -> None:
         assert self._database is not None
@@ -414,13 +345,96 @@ class Index:
         if not names:
             return
         self._find_again(names)
-        prepare = partial(prepared, self.source)
+        self._packs = len(names) >= results.LARGE and not any(k.count for k in self.kinds.values())
+        own, others = halves.split(names) if self._is_on_disk() else (names, [])
         with progress(len(names), f"Indexing {self.source.key or 'observations'}") as advance:
-            for some in in_halves(prepare, names):
-                self._note_damage(some.problems)
-                for rows in some.rows:
-                    self._insert(rows)
-                advance(some.files)
+            if others:
+                self._add_with_a_child(own, others, advance)
+            else:
+                self._add_own(own, advance)
+        if self._packs and self._are_all_packed():
+            self._put("packed", True)
+
+    def _are_all_packed(self) -> bool:
+        """Whether the whole columns are those of the rows, of which no two have one id."""
+        assert self._database is not None
+        (packed,) = self._database.execute("SELECT ifnull(sum(count), 0) FROM chunks").fetchone()
+        return bool(packed == sum(kind.count for kind in self.kinds.values()))
+
+    def _add_own(self, names: list[str], advance: halves.Advance) -> None:
+        for some in prepared(self.source, names):
+            self._note_damage(some.problems)
+            for rows in some.rows:
+                self._insert(rows)
+            advance(some.files)
+
+    def _add_with_a_child(self, own: list[str], others: list[str], advance: halves.Advance) -> None:
+        """Have a child make tables of some records, and take these over."""
+        path = os.path.join(os.path.dirname(self._file()), f".{new_id()}.part")
+        child = halves.Child(lambda tell: self._make_part(path, others, tell))
+        try:
+            self._add_own(own, advance)
+            whole = child.wait(advance) and self._take_over(path)
+        finally:
+            child.leave()
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        if not whole:
+            self._add_own(others, advance)
+
+    def _make_part(self, path: str, names: list[str], tell: halves.Advance) -> None:
+        """Make tables of some records in a file of their own."""
+        part = Index(self.source)
+        part._packs = self._packs
+        part._database = database.begin_part(path)
+        part._database.execute("BEGIN")
+        with paused_collection():
+            part._add_own(names, tell)
+        part._database.execute("COMMIT")
+        part._database.close()
+
+    def _is_on_disk(self) -> bool:
+        return bool(self._file())
+
+    def _file(self) -> str:
+        """The file of the database, empty for one in memory."""
+        assert self._database is not None
+        path: str = self._database.execute("PRAGMA database_list").fetchone()[2]
+        return path
+
+    def _take_over(self, path: str) -> bool:
+        """Take over the tables that another index has made in a file; False if they do not fit."""
+        assert self._database is not None
+        run = self._database.execute
+        run("ATTACH ? AS part", (path,))
+        names = dict(run("SELECT slot, name FROM part.columns").fetchall())
+        numbers = []
+        for theirs, detail in run("SELECT kind, detail FROM part.kinds").fetchall():
+            blocks, shared, simple = load_pickle(detail)
+            key = kind_key(blocks, shared, simple)
+            kind = self._kind_of.get(key) or self._new_kind(key, shared)
+            if kind.simple != simple:
+                return False
+            numbers.append(f"({theirs}, {kind.number})")
+        if not all(name in self.slots for name in names.values()):
+            return False
+        if numbers:
+            theirs = ", ".join(["id", "start", "ours", *(f"c{slot}" for slot in names)])
+            ours = ["id", "start", "kind", *(f"c{self.slots[name]}" for name in names.values())]
+            renumbered = f"WITH numbers(theirs, ours) AS (VALUES {', '.join(numbers)})"
+            run(
+                f"{renumbered} INSERT OR IGNORE INTO rows ({', '.join(ours)}) "
+                f"SELECT {theirs} FROM part.rows CROSS JOIN numbers ON theirs = kind"
+            )
+            run(
+                f"{renumbered} INSERT INTO chunks (kind, count, data) SELECT ours, count, data "
+                "FROM part.chunks CROSS JOIN numbers ON theirs = kind ORDER BY part.chunks.rowid"
+            )
+        run("INSERT OR REPLACE INTO rests SELECT * FROM part.rests")
+        self._note_damage(dict(run("SELECT name, problem FROM part.damaged")))
+        for number, count in run("SELECT kind, count(*) FROM rows GROUP BY kind").fetchall():
+            self._count(self.kinds[number], count - self.kinds[number].count)
+        return True
 
     def _find_again(self, names: list[str]) -> None:
         """Forget what is known of files that are looked at again."""
@@ -453,7 +467,7 @@ class Index:
                 self._database.execute("INSERT INTO columns VALUES (?, ?)", (slot, name))
                 self.slots[name] = slot
         simple = simple and plain and fits and all(name in self.slots for name in names)
-        known = self._kind_of.get(_kind_key(blocks, shared, simple))
+        known = self._kind_of.get(kind_key(blocks, shared, simple))
         if known is None:
             number = 1 + max(self.kinds, default=0)
             known = Kind(number, blocks, shared, simple)
@@ -475,6 +489,10 @@ class Index:
         places = ", ".join(["id", "start", "kind", *slots])
         marks = ", ".join(["?", "?", str(kind.number), *("?" * len(slots))])
         query = f"INSERT OR IGNORE INTO rows ({places}) VALUES ({marks})"
+        if self._packs:
+            data = results.pack([rows.ids, rows.starts, *columns])
+            chunk = (kind.number, len(rows.ids), data)
+            self._database.execute("INSERT INTO chunks VALUES (?, ?, ?)", chunk)
         cells = zip(rows.ids, rows.starts, *columns, strict=True)
         self._count(kind, self._database.executemany(query, cells).rowcount)
 
@@ -488,13 +506,31 @@ class Index:
         """Put the runs in flight into the tables as they are now."""
         with self._transaction():
             self._reload()
+            self._drop_chunks()
             self._drop_flight()
-            groups: Groups = {}
-            for id, record in flight.items():
-                _prepare(id, record, groups)
-            for rows in _rows_of(groups):
+            for rows in rows_of(flight.items()):
                 self._insert(rows)
             self._put("flight", flight)
+
+    def _drop_chunks(self) -> None:
+        """Whole columns hold only as long as no row comes or goes."""
+        assert self._database is not None
+        if self._meta.pop("packed", None):
+            self._database.execute("DELETE FROM chunks")
+            self._database.execute("DELETE FROM meta WHERE key = 'packed'")
+
+    def chunks(self, kinds: Iterable[Kind]) -> Iterator[tuple[Kind, int, list[results.Packed]]]:
+        """The columns ``id``, ``start`` and those of the kind, some thousand rows at a time."""
+        assert self._database is not None
+        wanted = {kind.number: kind for kind in kinds}
+        for number, count, data in self._database.execute("SELECT kind, count, data FROM chunks"):
+            if number in wanted:
+                yield wanted[number], count, load_pickle(data)
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there are whole columns of all rows."""
+        return "packed" in self._meta
 
     def _drop_flight(self) -> None:
         assert self._database is not None
@@ -529,112 +565,11 @@ class Index:
         self.notes = notes
 
 
-def prepared(source: Source, names: list[str]) -> Iterator[Prepared]:
-    """What is to be put into the tables for some files, a few thousand at a time."""
-    for some in batches(names, _BATCH):
-        problems: dict[str, str] = {}
-        groups: Groups = {}
-        for name, id, record in source.scan(some):
-            if isinstance(record, DamagedRecord):
-                problems[name] = str(record)
-            elif record is not None:
-                _prepare(id, record, groups)
-        yield Prepared(len(some), _rows_of(groups), problems)
-
-
-def _rows_of(groups: Groups) -> list[Rows]:
-    for rows, values in groups.values():
-        rows.columns.extend(map(_cells, zip(*values, strict=True)))
-    return [rows for rows, _ in groups.values()]
-
-
-def _prepare(id: str, record: dict[str, Plain], groups: Groups) -> None:
-    flat = flatten(record)
-    key = _kind_key(flat.blocks, flat.shared, flat.simple)
-    group = groups.get(key)
-    if group is None:
-        group = groups[key] = Rows(key, flat.shared, [], [], [], []), []
-    rows, values = group
-    rows.ids.append(id)
-    rows.starts.append(start_of(record))
-    rows.rests.append(None if flat.simple else pickle.dumps(without_pickles(record), 5))
-    values.append(flat.values)
-
-
 def _rests(kind: Kind, rows: Rows) -> Iterator[bytes]:
     """Whole records, of those too whose columns are too many, or of one name."""
     for rest, *values in zip(rows.rests, *rows.columns, strict=True):
         whole = restore(kind.paths, map(uncell, values), rows.shared)
         yield pickle.dumps(whole, 5) if rest is None else rest
-
-
-def _kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Key:
-    """What tells kinds apart, quick to make and to compare."""
-    return (blocks, repr(shared), simple)
-
-
-def cell(value: Any) -> Any:
-    """A plain value as it stands in the table: SQLite has no booleans, no NaN, no containers."""
-    kind = type(value)
-    if kind is float:
-        return value if value == value else NAN
-    if kind is str:
-        return value if value.isascii() or _is_unicode(value) else _packed(value)
-    if kind is int:
-        return value if -_LARGEST <= value < _LARGEST else _packed(value)
-    if kind is bool:
-        return TRUE if value else FALSE
-    return None if value is None else _packed(value)
-
-
-def _cells(column: Sequence[Any]) -> Sequence[Any]:
-    """Many values of one column as they stand in the table; most are so already."""
-    kinds = set(map(type, column))
-    if kinds == {float} and isfinite(sum(column)):  # NaN would show in the sum
-        return column
-    if kinds == {str} and "".join(column).isascii():
-        return column
-    if kinds == {int} and min(column) >= -_LARGEST and max(column) < _LARGEST:
-        return column
-    return list(map(cell, column))
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _packed(value: Any) -> bytes:
-    return b"p" + pickle.dumps(without_pickles(value), 5)
-
-
-def uncell(value: Any) -> Any:
-    """The plain value that stands in a cell."""
-    if type(value) is not bytes:
-        return value
-    return _CONSTANTS[value] if value in _CONSTANTS else load_pickle(value[1:])
-
-
-def start_of(record: dict[str, Plain]) -> str | None:
-    """When a run began, as ISO 8601 in UTC."""
-    try:
-        timing = record["metadata"]["timing"]
-        start = timing.get("total", timing)["start"]
-    except (KeyError, TypeError, AttributeError):
-        return None
-    if type(start) is not str or not start.isascii():
-        return None
-    if start[-6:] == "+00:00":
-        return start
-    from digital_experiments.selection import moment
-
-    try:
-        return moment(start, "start")  # digital-experiments 2.x kept the local time
-    except ValueError:
-        return None
 
 
 def difference(known: str, listing: str) -> Changes:
@@ -665,10 +600,3 @@ def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:
         else:
             most = middle - 1
     return least
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of so many items."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch

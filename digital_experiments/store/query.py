@@ -14,17 +14,10 @@ from digital_experiments.memory import paused_collection
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.selection import Selection
 from digital_experiments.store import results
+from digital_experiments.store.batches import FALSE, TRUE, batches, cell, uncell
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
-from digital_experiments.store.index import (
-    FALSE,
-    TRUE,
-    Index,
-    Kind,
-    batches,
-    cell,
-    uncell,
-)
+from digital_experiments.store.index import Index, Kind
 from digital_experiments.values import BlobReader, Plain, decode, peek
 
 T = TypeVar("T")
@@ -209,13 +202,41 @@ class Query:
             try:
                 place = results.place_of(database, f"{cells} {rest}", parameters)
                 columns = results.find(place)
-                if columns is None:
+                if columns is None and self._has_chunks(names):
+                    columns = self._of_chunks(kinds, names)
+                elif columns is None:
                     columns = self._select(database, cells, rest, parameters)
                     if len(columns[0]) >= results.LARGE:
                         columns = results.keep(place, columns)
             finally:
                 database.execute("COMMIT")
-        return _listed(columns[0]), dict(zip(names, columns[1:], strict=True))
+        return results.listed(columns[0]), dict(zip(names, columns[1:], strict=True))
+
+    def _has_chunks(self, names: list[str]) -> bool:
+        """Whether whole columns are there, and nothing else is asked for."""
+        whole = Selection(
+            statuses=self.selection.statuses,
+            experiment=self.selection.experiment,
+            is_current=self.selection.is_current,
+        )
+        held = all(name in _OWN or name in self.index.slots for name in names)
+        return held and self.selection == whole and self.index.has_chunks
+
+    def _of_chunks(self, kinds: list[Kind], names: list[str]) -> list[Sequence[Any]]:
+        """The kind of each row, and whole columns."""
+        ids: list[results.Packed] = []
+        numbers: list[results.Packed] = []
+        parts: list[list[results.Packed]] = [[] for _ in names]
+        for kind, count, columns in self.index.chunks(kinds):
+            held = dict(zip((*_OWN, *kind.columns), columns, strict=True))
+            ids.append(held["id"])
+            numbers.append(("", [kind.number] * count))
+            for name, part in zip(names, parts, strict=True):
+                part.append(held.get(name, ("", [None] * count)))
+        found = [results.join(part) for part in (numbers, *parts)]
+        if len({kind for (_, (kind, *_)) in numbers}) > 1:
+            found = _sorted_by(results.join(ids), found)
+        return found
 
     def _select(
         self, database: sqlite3.Connection, cells: list[str], rest: str, parameters: list[Any]
@@ -446,12 +467,15 @@ class _Columns:
 
 def as_lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Columns as lists, those too that are arrays."""
-    return {name: _listed(values) for name, values in table.items()}
+    return {name: results.listed(values) for name, values in table.items()}
 
 
-def _listed(values: Any) -> list[Any]:
-    found: list[Any] = values if isinstance(values, list) else values.tolist()
-    return found
+def _sorted_by(ids: Sequence[str], columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return [
+        [column[n] for n in order] if isinstance(column, list) else column[order]  # type: ignore[call-overload] # an array
+        for column in columns
+    ]
 
 
 def _same(notes: Notes) -> Notes:

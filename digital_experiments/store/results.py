@@ -22,8 +22,32 @@ from digital_experiments.store.codecs import load_pickle
 LARGE = 20_000
 """Rows from which on a table is worth keeping."""
 
+Packed = tuple[str, Any]
+"""What a column holds, and its content."""
+
 _KEPT = 4
 _NUMBERS = ("d", "q")
+
+
+def pack(columns: Sequence[Sequence[Any]]) -> bytes:
+    """Columns as bytes."""
+    return pickle.dumps([_packed(column) for column in columns], 5)
+
+
+def join(parts: Sequence[Packed]) -> Sequence[Any]:
+    """One column of several that follow each other."""
+    kinds = {kind for kind, _ in parts}
+    if len(kinds) == 1 and kinds <= set(_NUMBERS):
+        return _unpacked(parts[0][0], b"".join(data for _, data in parts))
+    if kinds == {"t"}:
+        return _unpacked("t", "\n".join(text for _, text in parts))
+    return [value for part in parts for value in listed(_unpacked(*part))]
+
+
+def listed(values: Any) -> list[Any]:
+    """A column as a list, also if it is an array."""
+    found: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return found
 
 
 def place_of(database: sqlite3.Connection, text: str, parameters: list[Any]) -> str | None:
@@ -65,7 +89,7 @@ def _remove_old(folder: str, index: str) -> None:
         os.unlink(path)
 
 
-def _packed(column: Sequence[Any]) -> tuple[str, Any]:
+def _packed(column: Sequence[Any]) -> Packed:
     kinds = set(map(type, column))
     if kinds == {float}:
         return "d", array("d", column).tobytes()

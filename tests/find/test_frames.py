@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from digital_experiments import Backend, Callback, Observation, experiment, register_backend
+from digital_experiments import (
+    Backend,
+    Callback,
+    Observation,
+    experiment,
+    open_experiment,
+    register_backend,
+)
+from digital_experiments.backends import JSONBackend
 from digital_experiments.errors import UnknownColumn
 from digital_experiments.ids import new_id
 
@@ -228,3 +238,48 @@ def test_a_large_table_is_the_same_when_it_is_read_again(monkeypatch: pytest.Mon
     assert len(fit.to_dataframe(columns=["tags"], tags="best")) == 1
     fit.delete(fit.observations()[0])
     assert fit.to_dataframe()["config.x"].tolist() == [*range(1, 10), 11]
+
+
+@pytest.mark.parametrize("metadata", [False, True])
+def test_whole_columns_are_the_table_that_rows_give(
+    metadata: bool, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr("digital_experiments.store.results.LARGE", 5)
+    for number, function in enumerate(
+        (
+            lambda x, name="a": {"y": x / 2, "flag": x > 2},
+            lambda x, sizes=(): {"y": x if x % 2 else "even", "caf\udce9": None},
+            lambda x: range(x) if x % 2 else math.nan,
+        )
+    ):
+        fit = experiment(root="mixed", name=f"fit{number}")(function)
+        for x in range(4):
+            fit(x)
+    for x in range(4):
+        experiment(root="mixed", name="fit0")(lambda x: 2**70 + x)(x)
+    store = open_experiment("mixed")
+    store.annotate(store.observations()[3].id, tags=["a"], note="b")
+    shutil.rmtree(folder / "cache")
+    asked: dict[str, Any] = {"include_metadata": metadata}
+    columns = ["result", "id"]
+    whole = open_experiment("mixed")
+    found, few = whole.to_dataframe(**asked), whole.to_dataframe(columns=columns)
+    assert whole.backend.index.has_chunks
+    (index,) = (folder / "cache").rglob("*.sqlite")
+    with sqlite3.connect(index) as database:
+        database.execute("DELETE FROM meta WHERE key = 'packed'")
+    by_rows = open_experiment("mixed")
+    pd.testing.assert_frame_equal(found, by_rows.to_dataframe(**asked))
+    pd.testing.assert_frame_equal(few, by_rows.to_dataframe(columns=columns))
+    assert not by_rows.backend.index.has_chunks
+
+
+def test_two_records_of_one_id_are_one_row(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr("digital_experiments.store.results.LARGE", 5)
+    fit = experiment(root="fit", name="fit")(lambda x: x)
+    for x in range(6):
+        fit(x)
+    for record in Path("fit").glob("*.pkl"):
+        other = JSONBackend(folder / "fit")
+        other.record(fit.load(record.stem))
+    assert open_experiment("fit").to_dataframe()["config.x"].tolist() == list(range(6))

@@ -302,26 +302,34 @@ def test_many_records_are_indexed_by_two_processes_as_by_one(folder: Path) -> No
         "from digital_experiments.store import halves\n"
         "f = experiment(root='many', name='f')(lambda x: {'y': range(x), 'x': x})\n"
         "for x in range(300): f(x)\n"
-        "halves.MANY, halves._SLAB = 10, 70\n"
+        "g = experiment(root='many', name='f')(lambda x, z=1: {'z': x if x % 2 else 'even'})\n"
+        "for x in range(300, 500): g(x)\n"
+        "from digital_experiments.store import index, results\n"
+        "halves.MANY = results.LARGE = index.results.LARGE = 10\n"
         "forks, real = [], os.fork\n"
         "def fork():\n"
         "    forks.append(1)\n"
         "    pid = real()\n"
         "    if pid == 0 and 'die' in sys.argv: os._exit(1)\n"
+        "    if pid == 0 and 'late' in sys.argv: index.prepared = lambda *_: os._exit(1)\n"
         "    return pid\n"
         "os.fork = fork\n"
         "if 'thread' in sys.argv:\n"
         "    event = threading.Event()\n"
         "    thread = threading.Thread(target=event.wait); thread.start()\n"
+        "table = open_experiment('many').to_dataframe()\n"
+        "assert table['config.x'].tolist() == list(range(500))\n"
+        "assert table['result.z'].tolist()[300:304] == ['even', 301, 'even', 303]\n"
         "found = open_experiment('many').observations()\n"
-        "assert [o.config['x'] for o in found] == list(range(300))\n"
+        "assert table['id'].tolist() == [o.id for o in found]\n"
+        "assert [o.config['x'] for o in found] == list(range(500))\n"
         "assert found[7].result == {'y': range(7), 'x': 7}\n"
         "if 'thread' in sys.argv: event.set(); thread.join()\n"
         "print(len(forks))\n"
         "try: os.waitpid(-1, 0)\n"
         "except ChildProcessError: print('no child is left')\n"
     )
-    for words, forks in (([], "5"), (["die"], "5"), (["thread"], "0")):
+    for words, forks in (([], "1"), (["die"], "1"), (["late"], "1"), (["thread"], "0")):
         shutil.rmtree("many", ignore_errors=True)
         shutil.rmtree("cache", ignore_errors=True)
         command = [sys.executable, "-W", "error", script, *words]
