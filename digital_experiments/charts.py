@@ -17,6 +17,7 @@ from digital_experiments.files import save
 WIDTH, HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 40
 _MOST = 800  # points of a line: no screen shows more
+_LARGEST, _SMALLEST = 8e307, 1e-300  # that can be told apart in a picture
 _PALETTE = (
     *("#2f7ed8", "#e4761b", "#2a9d5c", "#d33f49", "#8a63d2"),
     *("#00a3ad", "#c2499d", "#8c7a1f", "#6b7785", "#9a5b34"),
@@ -141,7 +142,7 @@ def points(
         f'<circle cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="4" fill="{colour(0)}" '
         f'fill-opacity=".7"><title>{escape(label)}</title></circle>'
         for a, b, label in zip(x, y, labels, strict=True)
-        if math.isfinite(a) and math.isfinite(b)
+        if math.isfinite(a) and math.isfinite(b) and (b > 0 or not log)
     )
     return _svg(frame.axes(x_name, y_name) + dots, [])
 
@@ -190,7 +191,7 @@ class _Scale:
         present = [v for v in values if v is not None and v == v]
         self.numeric = all(isinstance(v, (int, float)) and type(v) is not bool for v in present)
         if self.numeric:
-            finite = [float(v) for v in present if math.isfinite(v)]
+            finite = _drawable(map(as_float, present))
             low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
             self.log = low > 0 and high / low >= 1000
             self.low, self.high = (math.log10(low), math.log10(high)) if self.log else (low, high)
@@ -206,9 +207,10 @@ class _Scale:
             return None
         if not self.numeric:
             return self.texts.index(str(value)) / max(1, len(self.texts) - 1)
+        value = as_float(value)
         if not math.isfinite(value):
             return None
-        value = math.log10(value) if self.log else value
+        value = math.log10(value) if self.log else _within(value)
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def place(self, value: Any) -> float | None:
@@ -231,11 +233,28 @@ def _axis(x: float, name: str, scale: _Scale, last: bool) -> str:
     )
 
 
+def as_float(value: float) -> float:
+    """A number as a float; an integer beyond all floats as the infinity that it is nearest to."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _with_room(values: Sequence[float]) -> list[float]:
     """Values, and two more that leave some room around them."""
-    finite = [v for v in values if math.isfinite(v)]
+    finite = _drawable(values)
     room = (max(finite) - min(finite)) * 0.04 if finite else 0
     return [*finite, min(finite) - room, max(finite) + room] if room else finite
+
+
+def _drawable(values: Iterable[float]) -> list[float]:
+    """The finite values, none so large that a difference would not be finite."""
+    return [_within(v) for v in values if math.isfinite(v)]
+
+
+def _within(value: float) -> float:
+    return min(max(value, -_LARGEST), _LARGEST)
 
 
 class _Frame:
@@ -243,17 +262,17 @@ class _Frame:
 
     def __init__(self, xs: list[float], ys: list[float], log: bool) -> None:
         self.log = log
-        self.x_ticks, self._x = _range([v for v in xs if math.isfinite(v)])
-        finite = [v for v in ys if math.isfinite(v) and (v > 0 or not log)]
+        self.x_ticks, self._x = _range(_drawable(xs))
+        finite = [v for v in _drawable(ys) if v > 0 or not log]
         self.y_ticks, self._y = _log_range(finite) if log else _range(finite)
 
     def x(self, value: float) -> float:
         low, high = self._x
-        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (_within(value) - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
         low, high = self._y
-        value = math.log10(value) if self.log else value
+        value = math.log10(value) if self.log else _within(value)
         return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
 
     def path(self, xs: Iterable[float], ys: Iterable[float]) -> str:
@@ -303,8 +322,8 @@ def number(value: float) -> str:
 def _range(values: list[float]) -> tuple[list[float], tuple[float, float]]:
     """Round numbers over a range, and its ends."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if low == high:
-        pad = abs(low) * 0.1 or 1.0
+    if high - low <= max(_SMALLEST, 1e-12 * max(abs(low), abs(high))):
+        pad = abs(low) * 0.1 if abs(low) > _SMALLEST else 1.0
         low, high = low - pad, high + pad
     size = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(size))
@@ -320,7 +339,8 @@ def _log_range(values: list[float]) -> tuple[list[float], tuple[float, float]]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     step = max(1, (last - first) // 6)
-    return [10.0**n for n in range(first, last + 1, step)], (first, last)
+    ticks = [n for n in range(first, last + 1, step) if -307 <= n <= 307]
+    return [10.0**n for n in ticks], (first, last)
 
 
 def _thinned(line: Line, most: int) -> Line:
@@ -362,7 +382,7 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
     >>> sparkline([1, 2, 3, 4])
     '▁▃▆█'
     """
-    finite = [v for v in values if math.isfinite(v)]
+    finite = _drawable(values)
     if not finite:
         return ""
     if len(finite) > width:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from digital_experiments.errors import DamagedWarning
+from digital_experiments.digest import short_hash
+from digital_experiments.errors import DamagedRecord, DamagedWarning
 from digital_experiments.rows import row
-from digital_experiments.values import Plain
+from digital_experiments.values import BlobReader, Plain
 from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ Facts = dict[str, dict[str, Any]]
 """Values by section, and by name in each."""
 
 _SMALL = ("loss", "error", "err", "mse", "rmse", "mae", "mape", "perplexity", "time", "seconds")
+_OUTCOME = ("experiment", "variant", "status", "error")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:==\s*|@\s*)(.+)$")
 
 
@@ -58,13 +61,13 @@ def facts_of(observation: Observation) -> Facts:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamagedWarning)
         metadata = observation.metadata
-    cells = dict(row(observation))
+    cells = dict(row(observation, told=partial(_with_marks, blobs=observation.blobs)))
     environment = _dict(metadata, "environment")
     git = dict(_dict(environment, "git"))
     run = _run(observation, metadata)
     return {
         "run": run,
-        "outcome": {name: run[name] for name in ("status", "error") if name in run},
+        "outcome": {name: run[name] for name in _OUTCOME if name in run},
         "config": _below(cells, "config."),
         "result": _result(observation, cells),
         "metrics": dict(_dict(metadata, "metrics")),
@@ -132,6 +135,31 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else short_repr(value, 200)
+
+
+def _with_marks(plain: Plain, blobs: BlobReader) -> Plain:
+    """Plain data whose views of pickled values tell contents apart, by a part of their hash."""
+    if isinstance(plain, (list, tuple, set)):
+        return type(plain)(_with_marks(item, blobs) for item in plain)
+    if not isinstance(plain, dict):
+        return plain
+    view = plain.get("view")
+    if not isinstance(view, dict) or view.get("fields"):
+        return {key: _with_marks(item, blobs) for key, item in plain.items()}
+    mark = _mark(plain, blobs)
+    return {**plain, "view": {**view, "repr": f"{view.get('repr')} #{mark[:6]}"}} if mark else plain
+
+
+def _mark(tagged: dict[str, Plain], blobs: BlobReader) -> str | None:
+    """What tells a pickled value from others; None if it can't be read."""
+    data, name = tagged.get("$pickle"), str(tagged.get("$blob", ""))
+    if name and name[0] != "[":
+        return name
+    try:
+        data = blobs.read(name) if name else data
+    except DamagedRecord:
+        return None
+    return short_hash(data) if isinstance(data, bytes) else None
 
 
 def _run(observation: Observation, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def check_path(name: str, what: str) -> str:
         try:
             check_name(part, what)
         except InvalidName as problem:
-            if part == name:
+            if part is name:
                 raise
             raise InvalidName(f"{name!r} can't be {what}. Of its parts, {problem}") from None
     return name

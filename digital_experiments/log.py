@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from digital_experiments.errors import NoActiveRun
 from digital_experiments.files import write_atomic
 from digital_experiments.heart import heart
 from digital_experiments.ids import check_path
-from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS
+from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS, image_name
 from digital_experiments.pictures import figure_files, image_file
 from digital_experiments.series import FILE, SeriesWriter
 from digital_experiments.tables import table_files
@@ -44,12 +44,12 @@ class RunLog:
     _series: SeriesWriter | None = None
     _whole_series: SeriesWriter | None = None
     _params: dict[str, Any] | None = None
-    _features: list[str] | None = None
+    _features: dict[str, None] | None = None
     _dicts: dict[str, dict[str, Any]] | None = None
     _refusal: str | None = _NOT_BEGUN
     _inherited = False
     _has_logged = False
-    _noting: Lock
+    _noting: RLock
     _pictures: dict[str, list[str]] | None = None
 
     if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class RunLog:
         self._has_logged = True
         frozen = decode(encode(value, self.lost), NoBlobs())
         with self._noting:
-            self._params = {**(self._params or {}), key: frozen}
+            self._params = self._params or {}
+            self._params[key] = frozen
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """As :func:`log_params`, for this run."""
@@ -88,7 +89,8 @@ class RunLog:
         names = _names(names)
         self._has_logged = True
         with self._noting:
-            self._features = list(dict.fromkeys([*(self._features or []), *names]))
+            self._features = self._features or {}
+            self._features.update(dict.fromkeys(names))
 
     def log_dict(self, name: str, data: Mapping[str, Any]) -> None:
         """As :func:`log_dict`, for this run."""
@@ -103,8 +105,9 @@ class RunLog:
             raise ValueError("log_dict expects a dict that does not hold itself.") from None
         with self._noting:
             self._dicts = self._dicts or {}
-            merged = self._dicts[name] = {**self._dicts.get(name, {}), **added}
+            merged = {**self._dicts.get(name, {}), **added}
             text = json.dumps(merged, indent=2, ensure_ascii=False)
+            self._dicts[name] = merged
             self._keep(f"{DICTS}/{name}.json", text.encode(errors="backslashreplace"))
 
     def log_text(self, name: str, text: str | bytes) -> None:
@@ -122,7 +125,7 @@ class RunLog:
         self._check_in_flight()
         check_path(name, "the name of an image")
         ending, data = image_file(image)
-        self._keep_picture(IMAGES, name.removesuffix(ending), [(ending, data)])
+        self._keep_picture(IMAGES, image_name(name), [(ending, data)])
 
     def log_figure(self, name: str, figure: Any) -> None:
         """As :func:`log_figure`, for this run."""
@@ -151,7 +154,7 @@ class RunLog:
                 raise TypeError("log_artefact expects a name for bytes: log_artefact(data, name).")
             self._keep(_free_name(name), bytes(source))
             return
-        path = Path(source).expanduser().absolute()
+        path = _path_of(source)
         name = _free_name(path.name if name is None else name)
         if not path.exists():
             raise FileNotFoundError(f"There is no file or folder {str(path)!r} to log.")
@@ -177,7 +180,7 @@ class RunLog:
 
     def adopt(self) -> None:
         """In a forked process: what the parent has taken is the parent's to write."""
-        self._inherited, self._series, self._noting = True, None, Lock()
+        self._inherited, self._series, self._noting = True, None, RLock()
 
     def flush_log(self) -> None:
         """Write out what was logged."""
@@ -197,7 +200,7 @@ class RunLog:
 
     def _open_log(self) -> None:
         """From now on the run takes what is logged."""
-        self._noting = Lock()
+        self._noting = RLock()
         self._refusal = None
 
     def _close_log(self) -> None:
@@ -219,7 +222,9 @@ class RunLog:
         """What the metadata tell of what was logged."""
         series = self._series or self._whole_series
         metrics = series.summary() if series else None
-        facts = {"metrics": metrics, "params": self._params, "features": self._features}
+        with self._noting:
+            params, features = dict(self._params or {}), list(self._features or ())
+        facts = {"metrics": metrics, "params": params, "features": features}
         return {key: value for key, value in facts.items() if value}
 
     def _keep_picture(self, kind: str, name: str, files: list[tuple[str, bytes]]) -> None:
@@ -314,6 +319,13 @@ def _free_name(name: str) -> str:
     if name.partition("/")[0] == FILE:
         raise ValueError(f"{FILE!r} is the name of the file of the run's series; give another.")
     return name
+
+
+def _path_of(source: Any) -> Path:
+    if not isinstance(source, (str, os.PathLike)):
+        kind = type_name(type(source))
+        raise TypeError(f"log_artefact expects the path of a file or folder, or bytes, not {kind}.")
+    return Path(os.path.expanduser(source)).absolute()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -68,6 +68,25 @@ def files_of(folder: str, kind: str) -> dict[str, list[Path]]:
     return found
 
 
+class Images(dict[str, Path]):
+    """Files of images by name; an image's ending may be said with its name."""
+
+    def __missing__(self, name: str) -> Path:
+        if image_name(name) in self:
+            return self[image_name(name)]
+        raise UnknownColumn(f"No image was logged as {name!r}. {did_you_mean(name, self)}")
+
+
+def image_name(name: str) -> str:
+    """A name without the ending of an image.
+
+    >>> image_name("shots/first.png"), image_name("first")
+    ('shots/first', 'first')
+    """
+    ending = next((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)] if len(ending) < len(name) else name
+
+
 def first_of(files: Mapping[str, list[Path]]) -> dict[str, Path]:
     """Of each thing the first file."""
     return {name: paths[0] for name, paths in files.items()}

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, NewerFormat
@@ -16,6 +17,7 @@ from digital_experiments.logged import (
     IMAGES,
     TABLES,
     TEXTS,
+    Images,
     Logged,
     files_of,
     first_of,
@@ -306,7 +308,7 @@ class Observation:
 
     def images(self) -> dict[str, Path]:
         """The files of the images kept by :func:`log_image`, by name."""
-        return first_of(self._files(IMAGES))
+        return Images(first_of(self._files(IMAGES)))
 
     def figures(self) -> dict[str, list[Path]]:
         """The files of each figure kept by :func:`log_figure`, by name."""
@@ -365,7 +367,8 @@ class Observation:
         if isinstance(self._plain, _Parts):
             self._plain = {part: self._plain[part] for part in _PARTS}
         noted = partial(_same, self._notes())
-        state = (self._id, self._live, self._plain, self._blobs, self._dir, noted, self.lost)
+        live = {part: _thawed(value) for part, value in self._live.items()}
+        state = (self._id, live, self._plain, self._blobs, self._dir, noted, self.lost)
         return _unpickled, state
 
     def __eq__(self, other: object) -> bool:
@@ -394,6 +397,15 @@ class Observation:
         first = printable(str(self.error.get("message", "")).partition("\n")[0])
         kind = self.error.get("type", "")
         return f"{self.status}: {kind}: {short_text(first)}" if first else f"{self.status}: {kind}"
+
+
+def _thawed(part: Any) -> Any:
+    """A part with dicts in place of the read-only mappings that runs share."""
+    environment = part.get("environment") if isinstance(part, dict) else None
+    if not isinstance(environment, dict):
+        return part
+    plain = {k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in environment.items()}
+    return {**part, "environment": plain}
 
 
 def _same(notes: Notes) -> Notes:

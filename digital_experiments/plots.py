@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.charts import Chart, Line, colour, lines, parallel, points
+from digital_experiments.charts import Chart, Line, as_float, colour, lines, parallel, points
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.rows import row
 from digital_experiments.series import series_of
@@ -96,4 +96,4 @@ def _is_number(value: Any) -> bool:
 def _floats(name: str, column: Sequence[Any]) -> list[float]:
     if not any(_is_number(value) for value in column):
         raise UnknownColumn(f"Column {name!r} holds no numbers to plot: {short_repr(column, 80)}.")
-    return [float(value) if _is_number(value) else math.nan for value in column]
+    return [as_float(value) if _is_number(value) else math.nan for value in column]

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.columns import cells_of
-from digital_experiments.values import encode
+from digital_experiments.values import Plain, encode
 
 if TYPE_CHECKING:
     from digital_experiments.observation import Observation
 
 
 def row(
-    observation: Observation, include_metadata: bool = False, sep: str = "."
+    observation: Observation,
+    include_metadata: bool = False,
+    sep: str = ".",
+    told: Callable[[Plain], Plain] = lambda plain: plain,
 ) -> Iterator[tuple[str, Any]]:
-    """The columns of an observation and its values there, without loading any."""
+    """The columns of an observation and its values there, without loading any.
+
+    ``told`` may add to what views tell.
+    """
     yield "id", observation.id
     metadata = observation.metadata if include_metadata else {"metrics": observation.summary}
     record = {
-        "config": observation.plain("config"),
-        "result": observation.plain("result"),
+        "config": told(observation.plain("config")),
+        "result": told(observation.plain("result")),
         "metadata": encode(dict(metadata)),
     }
     try:

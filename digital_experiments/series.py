@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from operator import itemgetter
-from threading import Lock
+from threading import Lock, get_ident
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +55,7 @@ class SeriesWriter:
         self._steps: dict[str, count[int]] = {}
         self._points: list[Point] = []
         self._lock = Lock()
+        self._flushing: int | None = None
         self._written = 0
         self._summary: dict[str, dict[str, Any]] = {}
 
@@ -77,15 +78,22 @@ class SeriesWriter:
 
     def flush(self) -> None:
         """Append what was taken to the file."""
-        if not self._points:
+        if not self._points or self._flushing == get_ident():  # a signal has come meanwhile
             return
         with self._lock:
-            points = self._points[:]
-            if not points:  # another thread was quicker
-                return
-            self._append(lines_of(points))
-            del self._points[: len(points)]  # others may have come meanwhile
-            _summarise(points, self._summary)
+            self._flushing = get_ident()
+            try:
+                self._flush()
+            finally:
+                self._flushing = None
+
+    def _flush(self) -> None:
+        points = self._points[:]
+        if not points:  # another thread was quicker
+            return
+        self._append(lines_of(points))
+        del self._points[: len(points)]  # others may have come meanwhile
+        _summarise(points, self._summary)
 
     def _append(self, data: bytes) -> None:
         try:
@@ -136,8 +144,8 @@ def as_number(value: Any, key: str) -> int | float | str:
     ------
     TypeError
         If it is no real number.
-    ValueError
-        If it is an integer beyond all floats.
+    OverflowError
+        If it is beyond all floats.
     """
     number = _plain_number(value)
     if number is None:
@@ -156,15 +164,16 @@ def _plain_number(value: Any) -> int | float | None:
         whole = int(operator.index(value))
         return whole if -_LARGEST <= whole < _LARGEST else _as_float(whole)
     with suppress(TypeError, ValueError):
-        return float(value)
+        return _as_float(value)
     return None
 
 
-def _as_float(whole: int) -> float:
+def _as_float(value: Any) -> float:
     try:
-        return float(whole)
+        return float(value)
     except OverflowError:
-        raise ValueError("A number to log must be less than 1.8e308: this one is larger.") from None
+        text = "A number to log must be less than 1.8e308: this one is larger."
+        raise OverflowError(text) from None
 
 
 def _as_step(step: Any, key: str) -> int | float:

@@ -1,11 +1,13 @@
 """Tables as CSV, with a schema beside each that tells what its texts were. Knows no run.
 
-The schema is JSON: how many of the ``columns`` are the ``index``, and of each its ``label`` and
-its ``kind`` of values, as pandas names them. A CSV file without one is read as pandas reads it.
+The schema is JSON: how many of the ``columns`` are the ``index``, the ``names`` of the levels of
+their labels, and of each its ``label`` and its ``kind`` of values, as pandas names them. A CSV
+file without one is read as pandas reads it.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,15 +29,17 @@ def table_files(table: pandas.DataFrame) -> Iterator[tuple[str, bytes]]:
     """Endings and bytes of the files of a table: first its schema, then the CSV."""
     import pandas
 
-    plain = isinstance(table.index, pandas.RangeIndex) and table.index.name is None
+    counted = pandas.RangeIndex(len(table))
+    plain = isinstance(table.index, pandas.RangeIndex) and table.index.identical(counted)
     index = [] if plain else [table.index.get_level_values(n) for n in range(table.index.nlevels)]
     columns = [table.iloc[:, n] for n in range(table.shape[1])]
     described = [_described(column) for column in [*index, *columns]]
-    schema = {"index": len(index), "columns": described}
+    levels = [_plain(name) for name in table.columns.names]
+    schema = {"index": len(index), "names": levels, "columns": described}
     yield f".csv{SCHEMA}", json.dumps(schema, indent=2).encode()
     names = [_flat(column["label"]) for column in described]
     text = table.set_axis(names[len(index) :], axis=1).to_csv(
-        index=bool(index), index_label=names[: len(index)]
+        index=bool(index), index_label=names[: len(index)], quoting=csv.QUOTE_NONNUMERIC
     )
     yield ".csv", text.encode(errors="backslashreplace")
 
@@ -43,10 +47,14 @@ def table_files(table: pandas.DataFrame) -> Iterator[tuple[str, bytes]]:
 def _described(column: Any) -> dict[str, Any]:
     from pandas.api.types import infer_dtype
 
-    label = list(column.name) if isinstance(column.name, tuple) else column.name
-    if not isinstance(label, (str, int, float, list, type(None))):
-        label = str(label)
+    name = column.name
+    label = [_plain(part) for part in name] if isinstance(name, tuple) else _plain(name)
     return {"label": label, "kind": infer_dtype(column.astype(object), skipna=True)}
+
+
+def _plain(label: Any) -> Any:
+    label = label.item() if hasattr(label, "item") else label
+    return label if isinstance(label, (str, int, float, type(None))) else str(label)
 
 
 def _flat(label: Any) -> str:
@@ -60,7 +68,9 @@ def read_table(path: Path) -> pandas.DataFrame:
 
     try:
         schema = json.loads(path.with_name(path.name + SCHEMA).read_bytes())
-        return _restored(path, schema["index"], schema["columns"])
+        table = _restored(path, schema["index"], schema["columns"])
+        table.columns.names = schema["names"]
+        return table
     except (OSError, ValueError, LookupError, TypeError):  # none, or the table was altered
         pass
     try:
@@ -109,6 +119,9 @@ def _column(texts: Any, kind: str) -> Any:
     import pandas
 
     with suppress(ValueError, TypeError):
+        if kind == "integer" and texts.isna().any():
+            whole = [None if text != text else int(text) for text in texts]
+            return pandas.Series(whole, dtype="Int64")
         if kind in _NUMBERS:
             return pandas.to_numeric(texts)
         if kind == "boolean":

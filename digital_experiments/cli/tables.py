@@ -190,6 +190,10 @@ def print_observation(observation: Observation, code: bool, environment: bool) -
     table.add_row("", "")
     for name, value in observation.shown("config").items():
         table.add_row(Text(f"config.{name}", style="bold"), Pretty(value, max_length=10))
+    for name, value in observation.params.items():
+        table.add_row(Text(f"params.{name}", style="bold"), Pretty(value, max_length=10))
+    if observation.features:
+        table.add_row(Text("features", style="bold"), Text(" ".join(observation.features)))
     if observation.error is None:
         table.add_row(
             Text("result", style="bold"), Pretty(observation.shown("result"), max_length=20)

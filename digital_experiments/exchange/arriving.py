@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from digital_experiments.series import FILE, Point, lines_of, summary_of
 from digital_experiments.store.layout import storage_folder
 
 _UNFIT = re.compile(r"[/\\\x00-\x1f]|^\.+|\.\.+")
+
+
+class NotBrought(ValueError):
+    """Why a run of another system can't be brought over."""
 
 
 @dataclass
@@ -131,14 +136,19 @@ def fit_path(name: str) -> str:
 def plain_value(text: Any) -> Any:
     """A value that was kept as text.
 
-    >>> [plain_value(t) for t in ("3", "0.5", "True", "None", "adam", "1e-3", "nan")]
-    [3, 0.5, True, None, 'adam', 0.001, 'nan']
+    Only what is written as Python would write it is a number: ``007`` and ``1234e5`` may be ids.
+
+    >>> [plain_value(t) for t in ("3", "0.5", "True", "None", "adam", "1e-05", "nan", "007")]
+    [3, 0.5, True, None, 'adam', 1e-05, 'nan', '007']
     """
     if not isinstance(text, str):
         return text
     constants = {"True": True, "False": False, "None": None}
     if text in constants:
         return constants[text]
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
-        return text
-    return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)
+    for kind in (int, float):
+        with suppress(ValueError):
+            number = kind(text)
+            if repr(number) == text and number - number == 0:
+                return number
+    return text

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from digital_experiments.exchange.arriving import Arrival, plain_value
+from digital_experiments.exchange.arriving import Arrival, NotBrought, plain_value
 from digital_experiments.series import Point, as_number
+
+Reader = tuple[str, Callable[[], Arrival]]
 
 _STATUS = {
     3: "completed",
     4: "failed",
     5: "interrupted",
-    1: "interrupted",
-    2: "interrupted",
     "FINISHED": "completed",
     "FAILED": "failed",
     "KILLED": "interrupted",
 }
+_RUNNING = (1, 2, "RUNNING", "SCHEDULED")
+_META = "meta.yaml"
 _HIDDEN = ("mlflow.log-model.history", "mlflow.loggedArtifacts")
 
 
 def is_folder(place: Path) -> bool:
     """Whether a folder is a file store, such as ``mlruns``."""
-    return any((inside / "meta.yaml").is_file() for inside in _folders(place))
+    return any((inside / _META).is_file() for inside in _folders(place))
 
 
 def is_database(place: Path) -> bool:
@@ -37,27 +40,43 @@ def is_database(place: Path) -> bool:
     with open(place, "rb") as file:
         if file.read(15) != b"SQLite format 3":
             return False
-    with closing(_open(place)) as database:
+    names: set[str] = set()
+    with suppress(sqlite3.DatabaseError), closing(_open(place)) as database:
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         names = {name for (name,) in database.execute(query)}
     return {"experiments", "runs", "metrics", "params", "tags"} <= names
 
 
-def read_folder(place: Path) -> Iterator[Arrival]:
+def read_folder(place: Path) -> Iterator[Reader]:
     """The runs in a file store; those that were deleted are left."""
+    for folder in _folders(place):
+        if (folder / _META).is_file() and not _is_deleted(folder):
+            for run in _folders(folder):
+                if (run / _META).is_file() and not _is_deleted(run):
+                    yield str(run), partial(_of_folder, run)
+
+
+def _is_deleted(folder: Path) -> bool:
+    with suppress(ValueError):
+        return bool(_facts(folder).get("lifecycle_stage") == "deleted")
+    return False
+
+
+def _facts(folder: Path) -> dict[str, Any]:
     import yaml
 
-    for folder in _folders(place):
-        experiment = yaml.safe_load(_text(folder / "meta.yaml"))
-        if not isinstance(experiment, dict) or experiment.get("lifecycle_stage") == "deleted":
-            continue
-        for run in _folders(folder):
-            facts = yaml.safe_load(_text(run / "meta.yaml"))
-            if isinstance(facts, dict) and facts.get("lifecycle_stage") != "deleted":
-                yield _of_folder(run, str(experiment.get("name")), facts)
+    path = folder / _META
+    try:
+        facts = yaml.safe_load(_text(path))
+    except yaml.YAMLError as problem:
+        raise NotBrought(f"{path} is no YAML: {problem}") from problem
+    if not isinstance(facts, dict):
+        raise NotBrought(f"{path} is empty, or no file of MLflow's.")
+    return facts
 
 
-def _of_folder(run: Path, experiment: str, facts: Mapping[str, Any]) -> Arrival:
+def _of_folder(run: Path) -> Arrival:
+    facts, experiment = _facts(run), str(_facts(run.parent).get("name"))
     points = []
     for name, text in _files(run / "metrics"):
         for line in text.splitlines():
@@ -74,30 +93,35 @@ def _of_folder(run: Path, experiment: str, facts: Mapping[str, Any]) -> Arrival:
     )
 
 
-def read_database(place: Path) -> Iterator[Arrival]:
+def read_database(place: Path) -> Iterator[Reader]:
     """The runs in a database; those that were deleted are left."""
     with closing(_open(place)) as database:
         database.row_factory = sqlite3.Row
-        runs = database.execute(
-            "SELECT runs.*, experiments.name AS experiment FROM runs JOIN experiments USING "
-            "(experiment_id) WHERE runs.lifecycle_stage = 'active' ORDER BY start_time"
-        ).fetchall()
+        try:
+            runs = database.execute(
+                "SELECT runs.*, experiments.name AS experiment FROM runs JOIN experiments USING "
+                "(experiment_id) WHERE runs.lifecycle_stage = 'active' ORDER BY start_time"
+            ).fetchall()
+        except sqlite3.Error as problem:
+            raise ValueError(f"{str(place)!r} can't be read: {problem}.") from problem
         for run in runs:
-            uuid = run["run_uuid"]
-            params, tags = (_pairs(database, table, uuid) for table in ("params", "tags"))
-            rows = database.execute(
-                "SELECT key, step, value, is_nan, timestamp FROM metrics WHERE run_uuid = ? "
-                "ORDER BY timestamp, step",
-                (uuid,),
-            )
-            points = [
-                _point(key, step, float("nan") if is_nan else value, time)
-                for key, step, value, is_nan, time in rows
-            ]
-            local = _local(
-                run["artifact_uri"], place.parent / "mlruns" / str(run["experiment_id"]) / uuid
-            )
-            yield _arrival(uuid, run["experiment"], dict(run), params, tags, points, local)
+            yield str(run["run_uuid"]), partial(_of_database, place, database, dict(run))
+
+
+def _of_database(place: Path, database: sqlite3.Connection, run: dict[str, Any]) -> Arrival:
+    uuid = run["run_uuid"]
+    params, tags = (_pairs(database, table, uuid) for table in ("params", "tags"))
+    rows = database.execute(
+        "SELECT key, step, value, is_nan, timestamp FROM metrics WHERE run_uuid = ? "
+        "ORDER BY timestamp, step",
+        (uuid,),
+    )
+    points = [
+        _point(key, step, float("nan") if is_nan else value, time)
+        for key, step, value, is_nan, time in rows
+    ]
+    local = _local(run["artifact_uri"], place.parent / "mlruns" / str(run["experiment_id"]) / uuid)
+    return _arrival(uuid, run["experiment"], run, params, tags, points, local)
 
 
 def _pairs(database: sqlite3.Connection, table: str, run: str) -> dict[str, str]:
@@ -114,6 +138,8 @@ def _arrival(
     points: list[Point],
     artifacts: Path | None,
 ) -> Arrival:
+    if facts.get("status") in _RUNNING:
+        raise NotBrought("it is still running. Import it again when it has ended.")
     start = float(facts.get("start_time") or 0) / 1000
     end = float(facts.get("end_time") or facts.get("start_time") or 0) / 1000
     metadata: dict[str, Any] = {

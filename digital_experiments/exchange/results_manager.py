@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ def is_registry(place: Path) -> bool:
     return (place / MARK).is_file()
 
 
-def read(place: Path) -> Iterator[Arrival]:
+def read(place: Path) -> Iterator[tuple[str, Callable[[], Arrival]]]:
     """The runs in a registry."""
     for path in sorted(place.rglob(_RUN)):
-        yield _arrival(path, place)
+        yield str(path), partial(_arrival, path, place)
 
 
 def _arrival(path: Path, place: Path) -> Arrival:

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from digital_experiments.errors import did_you_mean
 from digital_experiments.exchange import mlflow, results_manager, wandb
-from digital_experiments.exchange.arriving import Arrival, keep
+from digital_experiments.exchange.arriving import Arrival, NotBrought, keep
 from digital_experiments.store.progress import progress
+
+Reader = tuple[str, Callable[[], Arrival]]
+"""What a run is called there, and what reads it."""
 
 
 class Source(NamedTuple):
@@ -18,7 +21,7 @@ class Source(NamedTuple):
 
     name: str
     holds: Callable[[Path], bool]
-    read: Callable[[Path], Iterator[Arrival]]
+    read: Callable[[Path], Iterator[Reader]]
 
 
 SOURCES = (
@@ -86,9 +89,10 @@ def import_runs(
 
     Notes
     -----
-    Parameters become the config, metrics the series with their steps and times, artifacts the
-    run's files. Values that were kept as text become numbers where they read as such. Nothing
-    is executed or unpickled, and neither MLflow nor W&B has to be installed.
+    A run that is still running is left for another time. Parameters become the config, metrics
+    the series with their steps and times, artifacts the run's files. Values that were kept as
+    text become numbers where they are written as Python writes them. Nothing is executed or
+    unpickled, and neither MLflow nor W&B has to be installed.
     """
     path = Path(place).expanduser()
     if not path.exists():
@@ -104,20 +108,20 @@ def import_runs(
             "database of MLflow, or a folder of offline runs of W&B."
         )
     found = Imported([], 0, [])
-    arrivals = list(chosen.read(path))
-    with progress(len(arrivals), f"Importing {path}") as advance:
-        for arrival in arrivals:
-            found = _kept(arrival, Path(root).expanduser().absolute(), found)
+    with progress(None, f"Importing {path}") as advance:
+        for reader in chosen.read(path):
+            found = _kept(reader, Path(root).expanduser().absolute(), found)
             advance(1)
     return found
 
 
-def _kept(arrival: Arrival, root: Path, found: Imported) -> Imported:
+def _kept(reader: Reader, root: Path, found: Imported) -> Imported:
+    name, read = reader
     try:
-        store, id, is_new = keep(arrival, root)
-    except OSError as problem:
-        line = f"{arrival.key}: {problem}"
-        return found._replace(problems=[*found.problems, line])
+        store, id, is_new = keep(read(), root)
+    except Exception as problem:  # what is damaged raises anything
+        kind = "" if isinstance(problem, NotBrought) else f"{type(problem).__name__}: "
+        return found._replace(problems=[*found.problems, f"{name}: {kind}{problem}"])
     if not is_new:
         return found._replace(known=found.known + 1)
     return found._replace(new=[*found.new, (store, id)])

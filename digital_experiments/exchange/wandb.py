@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ def is_offline(place: Path) -> bool:
     return any(_logs(place))
 
 
-def read(place: Path) -> Iterator[Arrival]:
+def read(place: Path) -> Iterator[tuple[str, Callable[[], Arrival]]]:
     """The runs in a folder of offline runs."""
     for path in _logs(place):
-        yield _arrival(path)
+        yield str(path), partial(_arrival, path)
 
 
 def _logs(place: Path) -> Iterator[Path]:

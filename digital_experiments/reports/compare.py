@@ -43,6 +43,7 @@ _TITLES = {
     "system": "System",
 }
 _IN_HEAD = ("experiment", "variant", "status")
+_FOLDED = ("packages", "system")  # of one run
 _MIME = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -227,7 +228,7 @@ def _sections(facts: Sequence[Facts], best: Mapping[str, str]) -> list[Section]:
     for section, title in _TITLES.items():
         rows = metric_rows(facts, best) if section == "metrics" else rows_of(facts, section)
         rows = [row for row in rows if section != "run" or row.name not in _IN_HEAD]
-        if len(facts) == 1:
+        if len(facts) == 1 and section not in _FOLDED:
             rows = [row._replace(same=False) for row in rows]
         if rows:
             found.append(Section(title, rows))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import filecmp
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.facts import facts_of, metric_rows, rows_of, shown
+from digital_experiments.facts import MISSING, Facts, facts_of, metric_rows, rows_of, shown
 from digital_experiments.observation import Observation
+from digital_experiments.series import FILE as SERIES
 from digital_experiments.views import printable
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ _SECTIONS = (
     *("config", "outcome", "result", "metrics", "params", "features", "dicts"),
     *("git", "packages", "system"),
 )
+_SURROUNDINGS = ("git", "packages", "system")
+_LONG = 120  # characters of a value
 
 Pairs = dict[str, tuple[Any, Any]]
 
@@ -30,9 +36,10 @@ class Difference:
     ids : tuple of str
         The two.
     sections : dict of dict
-        The two values of each field, by section: ``config``, ``outcome`` (status and error),
-        ``result``, ``metrics``, ``params``, ``features``, ``dicts``, ``git``, ``packages``,
-        ``system``; each is an attribute too. ``—`` stands where one has no such field.
+        The two values of each field, by section: ``config``, ``outcome`` (experiment, variant,
+        status and error), ``result``, ``metrics``, ``params``, ``features``, ``dicts``, ``git``,
+        ``packages``, ``system``, ``files``; each is an attribute too. ``—`` stands where one has
+        no such field.
     code : str
         The unified diff of the code.
     """
@@ -42,7 +49,7 @@ class Difference:
     code: str = ""
 
     def __getattr__(self, name: str) -> Pairs:
-        if name in _SECTIONS:
+        if name in (*_SECTIONS, "files"):
             return self.sections.get(name, {})
         raise AttributeError(name)
 
@@ -62,10 +69,11 @@ class Difference:
             text.append(f"\n{section}\n", "bold")
             width = max(map(len, pairs))
             for name, (one, other) in pairs.items():
+                before, after = _texts(one, other)
                 text.append(f"  {name:<{width}}  ")
-                text.append(shown(one), "red")
+                text.append(before, "red")
                 text.append(" → ")
-                text.append(f"{shown(other)}\n", "green")
+                text.append(f"{after}\n", "green")
         if self.code:
             text.append("\ncode\n", "bold")
         for line in self.code.splitlines():
@@ -128,12 +136,71 @@ def diff(one: Observation, other: Observation) -> Difference:
         if not isinstance(observation, Observation):
             raise TypeError(f"diff expects two observations, not {observation!r}.")
     facts = [facts_of(one), facts_of(other)]
-    sections = {}
-    for section in _SECTIONS:
-        rows = metric_rows(facts, {}) if section == "metrics" else rows_of(facts, section)
-        pairs = {row.name: (row.values[0], row.values[1]) for row in rows if not row.same}
-        if pairs:
-            sections[section] = pairs
-    before, after = (of_one["code"].get("code", "").splitlines() for of_one in facts)
-    code = "\n".join(difflib.unified_diff(before, after, one.id, other.id, lineterm=""))
-    return Difference((one.id, other.id), sections, code)
+    sections = {section: _pairs(facts, section) for section in _SECTIONS}
+    sections["files"] = _files(one, other)
+    texts = [of_one["code"].get("code", "").splitlines() for of_one in facts]
+    code = _code(one.id, other.id, *texts) if all(texts) else ""
+    found = {section: pairs for section, pairs in sections.items() if pairs}
+    return Difference((one.id, other.id), found, code)
+
+
+def _code(one: str, other: str, before: list[str], after: list[str]) -> str:
+    return "\n".join(difflib.unified_diff(before, after, one, other, lineterm=""))
+
+
+def _pairs(facts: Sequence[Facts], section: str) -> Pairs:
+    if section in _SURROUNDINGS and not all(of_one[section] for of_one in facts):
+        return {}  # a run that was lost has none
+    if section != "metrics":
+        return {r.name: (r.values[0], r.values[1]) for r in rows_of(facts, section) if not r.same}
+    last = {row.name: row for row in metric_rows(facts, {})}
+    rows = [
+        row if last[row.name].same else last[row.name]
+        for row in rows_of(facts, section)
+        if not row.same
+    ]
+    return {row.name: (row.values[0], row.values[1]) for row in rows}
+
+
+def _files(one: Observation, other: Observation) -> Pairs:
+    """The files that only one has, or that differ; series always do, in their times."""
+    held = [_held(observation) for observation in (one, other)]
+    names = sorted({*held[0], *held[1]})
+    pairs = {name: (held[0].get(name), held[1].get(name)) for name in names}
+    return {
+        name: (_size(a), _size(b))
+        for name, (a, b) in pairs.items()
+        if a is None or b is None or not filecmp.cmp(a, b, shallow=False)
+    }
+
+
+def _held(observation: Observation) -> dict[str, Path]:
+    if not observation.artefacts():
+        return {}
+    paths = (path for path in observation.dir.rglob("*") if path.is_file())
+    found = {path.relative_to(observation.dir).as_posix(): path for path in paths}
+    return {name: path for name, path in found.items() if name != SERIES}
+
+
+def _size(path: Path | None) -> Any:
+    return MISSING if path is None else f"{path.stat().st_size:,} bytes"
+
+
+def _texts(one: Any, other: Any) -> tuple[str, str]:
+    """Two values in a line each, so that one sees what they differ in.
+
+    >>> _texts(0.1 + 0.2, 0.3)
+    ('0.30000000000000004', '0.3')
+    >>> _texts("a" * 300 + "b", "a" * 300 + "c")
+    ("…aaaaaaaaaab'", "…aaaaaaaaaac'")
+    """
+    texts = shown(one), shown(other)
+    if texts[0] == texts[1] or any("\n" in text or len(text) > _LONG for text in texts):
+        texts = repr(one), repr(other)
+    if max(map(len, texts)) <= _LONG:
+        return texts
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((n for n, (a, b) in pairs if a != b), min(map(len, texts)))
+    start = max(0, same - 10)
+    first, second = (("…" if start else "") + text[start : start + _LONG] for text in texts)
+    return first, second

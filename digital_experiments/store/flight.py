@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from digital_experiments.files import read_bytes, write_atomic
+from digital_experiments.series import FILE as SERIES
+from digital_experiments.series import read_points, summary_of
 from digital_experiments.store.codecs import dump_json, load_json
-from digital_experiments.store.layout import RUNNING
+from digital_experiments.store.layout import RUNNING, storage_folder
 from digital_experiments.store.records import PARSERS
 from digital_experiments.values import Plain
 
@@ -21,6 +23,7 @@ SILENT = 60.0
 """Seconds without a beat after which a run counts as lost."""
 
 _ENDING = ".json"
+_MOST = 50_000_000  # bytes of a series that are read to know its end
 
 
 def beat(root: str, id: str, record: dict[str, Plain]) -> None:
@@ -86,10 +89,26 @@ def read_flight(root: str, id: str) -> dict[str, Plain] | None:
         metadata = record["metadata"]
         lives = since < SILENT and _process_lives(metadata["heartbeat"])
         metadata["status"] = "running" if lives else "lost"
+        if not lives:
+            _add_last_points(root, id, metadata)
     except (OSError, ValueError, LookupError, TypeError):  # gone, or no file of ours
         return None
     whole: dict[str, Plain] = record
     return whole if whole.get("id") == id else None
+
+
+def _add_last_points(root: str, id: str, metadata: dict[str, Any]) -> None:
+    """The series went on after the last beat of a run that was killed."""
+    path = f"{storage_folder(root, id)}/{SERIES}"
+    with suppress(OSError):
+        size = os.stat(path).st_size
+        if size <= _MOST:
+            metadata["metrics"] = _summary(path, size)
+
+
+@lru_cache(maxsize=64)
+def _summary(path: str, size: int) -> dict[str, Any]:
+    return summary_of(read_points(path))
 
 
 def _is_recorded(root: str, id: str) -> bool:

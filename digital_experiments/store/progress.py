@@ -11,13 +11,13 @@ _PATIENCE = 2.0  # seconds
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
     """Show a bar on standard error if the work takes more than two seconds.
 
     Parameters
     ----------
-    total : int
-        How many steps there are.
+    total : int or None
+        How many steps there are, if that is known.
     what : str
         What is being done.
 

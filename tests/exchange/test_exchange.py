@@ -22,6 +22,7 @@ from digital_experiments import (
     log_param,
     log_text,
     open_experiment,
+    start_run,
 )
 from digital_experiments.cli import main
 from digital_experiments.exchange import export, import_runs
@@ -127,8 +128,58 @@ def test_names_can_not_leave_the_store(folder: Path) -> None:
         "x": {"filename": "../../../../secret", "id": "x", "artifact_type": "png"}
     }
     path.write_text(json.dumps(facts))
-    with pytest.raises(ValueError, match="points outside"):
-        import_runs("erm", "other")
+    found = import_runs("erm", "other")
+    assert len(found.new) == 2
+    (problem,) = found.problems
+    assert "points outside" in problem
+    assert str(path) in problem
+
+
+def _is_deleted(run: Path) -> bool:
+    facts = run / "meta.yaml"
+    return facts.exists() and "lifecycle_stage: deleted" in facts.read_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "file", "content"),
+    [
+        ("erm", "erm_metadata.json", b"{"),
+        ("erm", "erm_metadata.json", b"[]"),
+        ("mlruns", "loss", b"garbage"),
+        ("mlruns", "lr", b"\xff"),
+        ("mlruns", "meta.yaml", b"a: ["),
+        ("mlruns", "meta.yaml", b""),
+    ],
+)
+def test_a_damaged_run_costs_no_other(place: str, file: str, content: bytes, folder: Path) -> None:
+    shutil.copytree(FIXTURES / place, "copy")
+    whole = len(import_runs("copy", "whole").new)
+    whole_runs = (p for p in sorted((folder / "copy").glob("*/*")) if not _is_deleted(p))
+    path = next(path for run in whole_runs for path in run.rglob(file))
+    path.write_bytes(content)
+    found = import_runs("copy", "rest")
+    assert (len(found.new), len(found.problems)) == (whole - 1, 1)
+    assert "copy" in found.problems[0]
+
+
+def test_what_still_runs_is_brought_over_later(folder: Path) -> None:
+    shutil.copytree(FIXTURES / "mlruns", "copy")
+    (path, *_) = (
+        p for p in (folder / "copy").glob("*/*/meta.yaml") if "status: 3" in p.read_text()
+    )
+    path.write_text(path.read_text().replace("status: 3", "status: 1"))
+    (problem,) = import_runs("copy").problems
+    assert "still running" in problem
+    path.write_text(path.read_text().replace("status: 1", "status: 3"))
+    again = import_runs("copy")
+    assert (len(again.new), again.known, again.problems) == (1, 1, [])
+
+
+def test_a_truncated_database_is_told(folder: Path) -> None:
+    data = (FIXTURES / "mlflow" / "mlflow.db").read_bytes()
+    (folder / "cut.db").write_bytes(data[:5000])
+    with pytest.raises(ValueError, match="is no store of"):
+        import_runs(folder / "cut.db")
 
 
 def test_what_is_no_store_is_told(folder: Path) -> None:
@@ -203,6 +254,43 @@ def test_to_mlflow_and_back(fit: Any, folder: Path) -> None:
     import_runs(folder / "out.db", folder / "back")
     back = open_experiment(folder / "back" / "fit").observations(status=None)
     assert [o.metrics("loss")["value"].tolist() for o in back] == [[1, 0.1], [1, 0.2], [1, 2]]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own
+def test_odd_names_and_values_go_to_mlflow(folder: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow takes the runs")
+    odd: dict[str, Any] = {"a?": 1, "a!": 2, "": 3, "../x": 4, "n" * 300: 5, "k": 6}
+    odd["text"] = "\ud800" + "x" * 9000
+    with start_run("odd", variant="main", params=odd) as run:
+        run.log_param("k", 7)
+        run.log_metric("loss", 1, step=2**70)
+        run.log_metric("loss", 2, step=2.6)
+    assert run.observation is not None
+    client = mlflow.MlflowClient(export([run.observation], "mlflow", folder / "odd.db"))
+    (sent,) = client.search_runs([client.get_experiment_by_name("odd").experiment_id])
+    assert len(sent.data.params) == 8
+    assert (sent.data.params["a_"], sent.data.params["a_ 2"]) == ("1", "2")
+    assert (sent.data.params["k"], sent.data.params["logged k"]) == ("6", "7")
+    assert sent.data.tags["variant"] == "main"
+    steps = [metric.step for metric in client.get_metric_history(sent.info.run_id, "loss")]
+    assert sorted(steps) == [3, 2**63 - 1]
+
+
+def test_a_run_that_mlflow_refuses_is_told_and_not_left_half_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow takes the runs")
+    with start_run("one") as run:
+        run.log_metric("loss", 1)
+    assert run.observation is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("digital_experiments.exchange.leaving._name", lambda name: "no:/../name")
+        with pytest.raises(ValueError, match="does not take run"):
+            export([run.observation], "mlflow", folder / "m.db")
+    uri = export([run.observation], "mlflow", folder / "m.db")
+    client = mlflow.MlflowClient(uri)
+    (sent,) = client.search_runs([client.get_experiment_by_name("one").experiment_id])
+    assert sent.info.status == "FINISHED"
 
 
 def test_from_a_shell(fit: Any, folder: Path) -> None:

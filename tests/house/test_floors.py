@@ -68,6 +68,7 @@ DRAWN = {
     ("card", "observation"),
     ("card", "series"),
     ("card", "views"),
+    ("facts", "digest"),
     ("facts", "observation"),
     ("facts", "rows"),
     ("facts", "values"),

@@ -130,6 +130,7 @@ def test_a_killed_run_is_lost_and_misses_a_second_of_points_at_most(
     points = lost.metrics("clock")["value"]
     assert killed - points.max() < 1
     assert points.diff().max() < 0.5
+    assert lost.metadata["metrics"]["clock"]["count"] == len(points)
     assert listed("running") == []
     store = open_experiment("store")
     assert store.observations() == []

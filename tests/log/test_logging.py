@@ -6,6 +6,8 @@ import contextvars
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -97,7 +99,7 @@ def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
         (("log_metric", "loss", 1 + 2j), TypeError, "must be a number"),
         (("log_metric", "loss", 1.0, "one"), TypeError, "step"),
         (("log_metric", "loss", 1.0, math.nan), ValueError, "finite"),
-        (("log_metric", "loss", 10**400), ValueError, "less than"),
+        (("log_metric", "loss", 10**400), OverflowError, "less than"),
         (("log_metric", "caf\udce9", 1.0), InvalidName, "no character"),
         (("log_param", "caf\udce9", 1), InvalidName, "no character"),
         (("log_features", None), TypeError, "expects names"),
@@ -122,6 +124,8 @@ def test_numbers_of_all_kinds_are_taken_and_odd_ones_kept() -> None:
         (("log_table", "name", 5), TypeError, "a list of dicts"),
         (("log_artefact", "missing"), FileNotFoundError, "missing"),
         (("log_artefact", b"data"), TypeError, "a name for bytes"),
+        (("log_artefact", None), TypeError, "the path of a file"),
+        (("log_image", np.zeros((2, 2)), "name"), InvalidName, "expected a str"),
         (("log_artefact", b"data", "metrics.jsonl"), ValueError, "series"),
         (("log_artefact", b"data", "metrics.jsonl/x"), ValueError, "series"),
         (("log_image", "name", PIL.Image.new("F", (2, 2))), ValueError, "of mode 'F'"),
@@ -553,3 +557,58 @@ def test_a_metric_of_any_name_is_found_beside_others() -> None:
     assert found.to_dataframe()["metrics.$/kWh"].tolist() == [3, 4]
     assert found.observations().best("metrics.$/kWh").id == two.id
     assert de.diff(one, two).metrics == {"$/kWh": (3, 4)}
+
+
+def test_tables_of_pivots_slices_and_rough_texts_come_back() -> None:
+    frame = pd.DataFrame({"k": ["a", "a", "b"], "year": [2024, 2025, 2024], "v": [1.0, 2.0, 3.0]})
+    tables = {
+        "pivot": frame.pivot_table(index="k", columns="year", values=["v"]),
+        "slice": frame.tail(2),
+        "texts": pd.DataFrame({"log": ["ok", "50%\r100%", "\r", 'say "a",\nb'], "n": range(4)}),
+        "whole": pd.DataFrame({"n": pd.array([2**53 + 1, None], dtype="Int64")}),
+    }
+    found = logged(*(("log_table", name, table) for name, table in tables.items())).tables()
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(found[name], table, check_dtype=name == "whole")
+
+
+def test_a_signal_may_log_while_its_thread_does() -> None:
+    code = (
+        "import signal, sys\n"
+        "from digital_experiments import experiment, log_metric, log_param\n"
+        "@experiment\n"
+        "def fit():\n"
+        "    def asked(*_):\n"
+        "        log_metric('asked', 1)\n"
+        "        log_param('asked', True)\n"
+        "    signal.signal(signal.SIGALRM, asked)\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.005)\n"
+        "    for i in range(300_000):\n"
+        "        log_metric('loss', 1.0, step=i)\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "log_metric.__module__, __import__('orjson')\n"
+        "fit()\n"
+        "found = fit.observations()[0]\n"
+        "assert found.metrics('loss')['step'].tolist() == list(range(300_000))\n"
+        "assert len(found.metrics('asked')) > 3, len(found.metrics('asked'))\n"
+        "assert found.params == {'asked': True}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_dict_that_is_refused_does_not_spoil_its_name() -> None:
+    with start_run("logged") as run:
+        with pytest.raises(ValueError, match="digits"):
+            run.log_dict("d", {"n": 10**5000})
+        run.log_dict("d", {"b": 2})
+    assert run.observation is not None
+    assert run.observation.dicts()["d"] == {"b": 2}
+
+
+def test_an_image_may_be_named_with_its_ending() -> None:
+    found = logged(("log_image", "shot.png", np.zeros((2, 2))), ("log_image", "x.jpg", PNG))
+    assert sorted(found.images()) == ["shot", "x"]
+    assert found.images()["shot.png"] == found.images()["shot"]
+    assert found.images()["x"].name == "x.png"
+    with pytest.raises(UnknownColumn, match="Did you mean 'shot'"):
+        found.images()["shop"]

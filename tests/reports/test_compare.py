@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import math
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import digital_experiments as de
@@ -86,7 +88,7 @@ def test_the_best_metric_is_marked(fit: Experiment[..., Any]) -> None:
 
 def test_one_run_is_shown_whole(fit: Experiment[..., Any]) -> None:
     page = compare(fit.observations()[0]).html
-    assert 'type="checkbox"' not in page
+    assert page.count('type="checkbox"') == 2  # packages and system are folded
     assert not row_of(page, "name").startswith("same")
     assert "def fit(" in page
 
@@ -180,6 +182,86 @@ def test_a_report_is_saved_and_shows_itself(fit: Experiment[..., Any], folder: P
     assert (folder / "new" / "report.html").read_text() == report.html
     assert report._repr_html_().startswith("<iframe srcdoc=")
     assert "report.html" in repr(report)
+
+
+class Plain:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.array([1, 2]), np.array([1, 3])),
+        ({"w": np.zeros(3)}, {"w": np.ones(3)}),
+        ([np.zeros(20_000)], [np.ones(20_000)]),
+        (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})),
+        (Plain(1), Plain(2)),
+        (0.1 + 0.2, 0.3),
+        ("a" * 500 + "b", "a" * 500 + "c"),
+    ],
+)
+def test_values_that_only_look_equal_differ(one: Any, other: Any) -> None:
+    same = experiment(name="same")(lambda value: value)
+    for value in (one, other, one):
+        same(value)
+    first, second, third = same.observations()
+    found = diff(first, second)
+    assert found.config
+    assert found.result
+    assert not diff(first, third)
+    before, after = repr(found).split("value")[1].split("\n")[0].split(" → ")
+    assert before.strip() != after.strip()
+
+
+def test_what_was_logged_differs_too() -> None:
+    def logged(number: int, variant: str = "main") -> Any:
+        with start_run("logged", variant=variant) as run:
+            run.log_text("told", f"text {number}")
+            run.log_metric("loss", number)
+            run.log_metric("loss", 5)
+        return run.observation
+
+    found = diff(logged(1), logged(2))
+    assert list(found.files) == ["texts/told.txt"]
+    assert found.metrics["loss"][0]["min"] == 1
+    assert not diff(logged(1), logged(1))
+    assert diff(logged(1), logged(1, "wide")).outcome == {"variant": ("main", "wide")}
+
+
+def test_the_observation_of_a_run_can_be_pickled() -> None:
+    with start_run("logged", params={"x": 1}) as run:
+        run.result = np.arange(3)
+    again = pickle.loads(pickle.dumps(run.observation))
+    assert again.config == {"x": 1}
+    assert again.result.tolist() == [0, 1, 2]
+    assert again.metadata["environment"]["system"]["platform"]
+
+
+EXTREME = [
+    *([0, 5e-324], [1e308, -1e308], [0, 1.7e308], [5e-324, 1.79e308], [1e-20, 2e-20]),
+    *([1, 1 + 1e-16], [0], [math.nan], [math.inf, -math.inf], [1e-320, 1e-310]),
+]
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("values", EXTREME)
+def test_the_most_extreme_numbers_are_drawn(values: list[float], log: bool) -> None:
+    with start_run("extreme", params={"v": 10**400, "w": values[0]}) as run:
+        for value in values:
+            run.log_metric("loss", value)
+        run.result = values[-1]
+    assert run.observation is not None
+    runs = de.open_experiment("extreme").observations()
+    for svg in (
+        runs.plot("loss", log=log).svg,
+        runs.plot("config.v", "result", log=log).svg,
+        runs.plot("config.v", "config.w", "result").svg,
+        compare(runs).html,
+        run.observation._repr_html_(),
+    ):
+        assert not re.search(r'd="[^"]*(inf|nan)', svg)
+        assert not re.search(r'c[xy]="(inf|nan)', svg)
 
 
 def test_a_difference_is_an_object_and_a_text(fit: Experiment[..., Any]) -> None:
