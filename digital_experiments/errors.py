@@ -14,7 +14,10 @@
     ├── UnknownColumn         (KeyError)           no such field in any of the observations
     ├── InvalidExpression     (ValueError)         a `where` that is no expression over columns
     ├── StoreNotFound         (FileNotFoundError)  no store at that place, or of that name
-    └── RecordingError        (RuntimeError)       under strict: a run could not be recorded
+    ├── RecordingError        (RuntimeError)       under strict: a run could not be recorded
+    └── RunEnded                                   a run was ended from outside
+        ├── RunLost                                ... its process is gone
+        └── RunTimedOut       (TimeoutError)       ... it took longer than it was given
 
     DigitalExperimentsWarning (UserWarning)
     ├── RecordingWarning      a run was not, or not wholly, recorded where it should be
@@ -83,6 +86,28 @@ class StoreNotFound(DigitalExperimentsError, FileNotFoundError):
 
 class RecordingError(DigitalExperimentsError, RuntimeError):
     """A run could not be recorded, and ``strict`` was asked for."""
+
+
+TIMED_OUT = "its time was over"
+"""What a coroutine is told when it is cancelled for that."""
+
+
+class RunEnded(DigitalExperimentsError):
+    """A run was ended from outside."""
+
+    status = "interrupted"
+
+
+class RunLost(RunEnded):
+    """The process that ran it is gone."""
+
+    status = "lost"
+
+
+class RunTimedOut(RunEnded, TimeoutError):
+    """It took longer than it was given."""
+
+    status = "timeout"
 
 
 class DigitalExperimentsWarning(UserWarning):

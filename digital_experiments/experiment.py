@@ -13,6 +13,7 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
+    Iterator,
     Mapping,
     Sequence,
 )
@@ -20,6 +21,7 @@ from dataclasses import replace
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from digital_experiments.assigned import open_assignment
 from digital_experiments.backends import Backend, UnusableBackend, backend_class
 from digital_experiments.caching import ResultCache, cache_key, hit_line, is_within
 from digital_experiments.callbacks import Callback
@@ -30,6 +32,7 @@ from digital_experiments.faults import warn_user
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
 from digital_experiments.options import (
     OPTIONS,
     all_callbacks,
@@ -148,7 +151,12 @@ class Experiment(StoredExperiment, Generic[P, R]):
         lost: list[str] = []
         plain = freeze(config, lost, self._described)
         recorder = self._recorder or self._recorder_now()
-        run = Run(recorder, config, plain, lost, {"fingerprint": self.fingerprint})
+        plan = open_assignment(self)
+        if plan is None:
+            run = Run(recorder, config, plain, lost, {"fingerprint": self.fingerprint})
+        else:
+            facts = {"fingerprint": self.fingerprint, **plan.facts}
+            run = plan.run = Run(recorder, config, plain, lost, facts, plan.id)
         run.cache_key = key
         return run
 
@@ -233,6 +241,9 @@ class Experiment(StoredExperiment, Generic[P, R]):
             return None
         if found is not None and self.verbose:
             print(hit_line(found))
+        plan = open_assignment(self)
+        if plan is not None:
+            plan.found = found
         return found
 
     def _key(self, config: Config) -> str | None:
@@ -336,6 +347,97 @@ class Experiment(StoredExperiment, Generic[P, R]):
             If such a call would not fit the function's signature.
         """
         return self._bind((), config)
+
+    def map(
+        self,
+        configs: Any,
+        executor: Any = "serial",
+        workers: int | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        on_error: str = "record",
+        progress: bool = True,
+    ) -> Observations:
+        """Run many configs, and give their observations in the order of the configs.
+
+        Parameters
+        ----------
+        configs : iterable of dict or tuple, or DataFrame
+            The parameters of each run. Those of a list are all checked before the first is run;
+            of what gives one after another, a few for each worker are taken ahead.
+        executor : str or Executor
+            Where: ``serial``, ``thread``, ``process``, ``async`` (for coroutine functions), or
+            any executor of :mod:`concurrent.futures`.
+        workers : int, optional
+            How many at once; by default as many as there are cores, of coroutines 100.
+        retries : int
+            How often a run that did not complete is made again; ``metadata["retry_of"]`` names
+            the attempt before.
+        timeout : float, optional
+            Seconds after which a run is ended, with status ``timeout``.
+        on_error : {"record", "raise"}
+            Whether a run that does not complete is one of the observations, or is raised.
+        progress : bool
+            Whether to show how far it is, in a terminal or a notebook.
+
+        Returns
+        -------
+        Observations
+            One for each config: the last attempt.
+
+        Raises
+        ------
+        TypeError
+            For a config that does not fit the signature.
+        ValueError
+            For a timeout on an executor that can't keep it, and other wrong options.
+
+        Notes
+        -----
+        Each run is recorded by its worker as a call is. A worker that dies costs its run, which
+        is recorded as ``lost``. Ctrl-C ends all that runs, and leaves what has ended.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... def add(a, b=1):
+        ...     return a + b
+        >>> [o.result for o in add.map([{"a": 1}, {"a": 2, "b": 2}, (3,)])]
+        [2, 4, 4]
+        """
+        ended = self._many(configs, executor, workers, retries, timeout, on_error, progress)
+        found = dict(ended)
+        return Observations(found[number] for number in sorted(found))
+
+    def imap(
+        self,
+        configs: Any,
+        executor: Any = "serial",
+        workers: int | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        on_error: str = "record",
+        progress: bool = True,
+    ) -> Iterator[Observation]:
+        """As :meth:`map`, giving each observation as its run ends.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... def double(x):
+        ...     return 2 * x
+        >>> sum(o.result for o in double.imap(({"x": n} for n in range(5)), executor="thread"))
+        20
+        """
+        ended = self._many(configs, executor, workers, retries, timeout, on_error, progress)
+        return (observation for _, observation in ended)
+
+    def _many(self, configs: Any, *how: Any) -> Iterator[tuple[int, Observation]]:
+        from digital_experiments.many import many
+
+        return many(self, configs, *how)
 
     def with_(self, **options: Any) -> Experiment[P, R]:
         """The same function with other options; this experiment stays as it is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
+from digital_experiments.errors import TIMED_OUT, RunEnded
 from digital_experiments.views import type_name
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -21,10 +22,14 @@ def warn_user(text: str, category: type[Warning]) -> None:
 
 
 def status_of(error: BaseException | None) -> str:
-    """How a run ended."""
+    """How a run ended; an exception may say that itself."""
     if error is None:
         return "completed"
-    return "failed" if isinstance(error, Exception) else "interrupted"
+    if isinstance(error, RunEnded):
+        return error.status
+    if isinstance(error, Exception):
+        return "failed"
+    return "timeout" if TIMED_OUT in error.args else "interrupted"
 
 
 def error_facts(error: BaseException) -> dict[str, str]:

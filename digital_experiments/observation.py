@@ -223,7 +223,7 @@ class Observation:
 
     @property
     def status(self) -> str:
-        """``completed``, ``failed``, ``interrupted``; of one in flight ``running`` or ``lost``."""
+        """``completed``, ``failed``, ``interrupted``, ``timeout``, ``lost``, or ``running``."""
         return str(self.facts.get("status", "completed"))
 
     @property

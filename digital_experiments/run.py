@@ -67,6 +67,7 @@ class Run(RunLog, Shown):
     seconds = 0.0
     started = 0.0
     _folder: str | None = None
+    _is_elsewhere = False
 
     def __init__(
         self,
@@ -75,9 +76,10 @@ class Run(RunLog, Shown):
         plain_config: Plain,
         lost: list[str],
         facts: dict[str, Any],
+        id: str | None = None,
     ) -> None:
         self.recorder = recorder
-        self.id = new_id()
+        self.id = id or new_id()
         self.config = config
         self.parent = _current.get()
         self.lost = lost
@@ -202,6 +204,25 @@ class Run(RunLog, Shown):
         if interrupt is not None and error is None:
             raise interrupt
 
+    def end_elsewhere(self, seconds: float, error: BaseException, known: dict[str, Any]) -> None:
+        """Record a run that was ended in another process.
+
+        Parameters
+        ----------
+        seconds
+            How long ago it began.
+        error
+            Why it did not end by itself.
+        known
+            Facts that it has shown of itself while it lived.
+        """
+        self.seconds = seconds
+        self.started = time.time() - seconds
+        self._facts.update(known)
+        self._is_elsewhere = self._is_shown = True
+        with self.active():
+            self.conclude(error)
+
     def _metadata(self, error: BaseException | None) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "experiment": self.recorder.name,
@@ -221,7 +242,7 @@ class Run(RunLog, Shown):
         try:
             if self._has_logged:
                 metadata.update(self._logged_facts())
-            if self.seconds >= AGE:
+            if self.seconds >= AGE and not self._is_elsewhere:
                 metadata["resources"] = self.resources()
         except RecursionError:
             raise

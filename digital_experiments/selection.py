@@ -15,7 +15,7 @@ from digital_experiments.where import Where
 Status = str | Iterable[str] | None
 Moment = str | date | timedelta | None
 
-ENDED = ("completed", "failed", "interrupted")
+ENDED = ("completed", "failed", "interrupted", "timeout")
 STATUSES = (*ENDED, "running", "lost")
 
 _AGO = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\w*(?:\s+ago)?\s*")

@@ -73,6 +73,10 @@ class Backend(ABC):
     def load(self, id: str) -> Observation:
         """The observation of that id."""
 
+    def later(self, id: str) -> Observation:
+        """The observation of that id, which may be read when it is first asked for."""
+        return self.load(id)
+
     @abstractmethod
     def all_ids(self) -> list[str]:
         """The ids of everything that is kept, in any order."""

@@ -164,6 +164,16 @@ class FileBackend(Backend):
         notes = partial(self._notes, id)
         return Observation.of_store(id, lambda: record, values or self._blobs, place, notes)
 
+    def later(self, id: str) -> Observation:
+        """An observation that has just been recorded, read when it is first asked for."""
+        place = f"{self._folder}/{STORAGE}/{id}"
+        notes = partial(self._notes, id)
+        return Observation.of_store(id, partial(self._read_record, id), self._blobs, place, notes)
+
+    def _read_record(self, id: str) -> Plain:
+        suffix, data = self._read(id)
+        return self._record(id, suffix, data)
+
     def _notes(self, id: str) -> Notes:
         return read_notes(self._folder, id).get(id, Notes())
 

@@ -30,6 +30,7 @@ from digital_experiments.stored import StoredExperiment
 from digital_experiments.views import for_json
 
 Table = dict[str, list[Any]]
+_ALWAYS = ("completed", "failed")
 Order = tuple[str, bool] | None
 
 
@@ -180,10 +181,11 @@ def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2))
         return
     table = Shown(box=None, pad_edge=False, header_style="bold")
-    for name in ("store", *STATUSES, "latest run"):
+    seen = [s for s in STATUSES if s in _ALWAYS or any(counts[s] for _, counts, _ in rows)]
+    for name in ("store", *seen, "latest run"):
         table.add_column(name, justify="left" if name in ("store", "latest run") else "right")
     for store, counts, latest in rows:
-        counted = [f"{counts[status]:,}" if counts[status] else "" for status in STATUSES]
+        counted = [f"{counts[status]:,}" if counts[status] else "" for status in seen]
         table.add_row(store.root.name, *counted, local_time(latest or ""))
     console().print(table)
 

@@ -21,6 +21,7 @@ _COLOURS = {
     "completed": "green",
     "failed": "red",
     "interrupted": "yellow",
+    "timeout": "yellow",
     "running": "cyan",
     "lost": "magenta",
 }
@@ -28,6 +29,7 @@ _WORD = {
     "completed": "✓",
     "failed": "✗ failed",
     "interrupted": "! interrupted",
+    "timeout": "! timeout",
     "running": "▸ running",
     "lost": "? lost",
 }

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
 from digital_experiments.errors import RunsFailedWarning
+from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 
 
 class Searchable(Protocol):
     """What a controller asks of an experiment."""
 
-    @property
-    def __call__(self) -> Callable[..., Any]: ...  # noqa: D102
+    def imap(self, configs: Any, executor: Any, workers: int | None) -> Iterator[Observation]: ...  # noqa: D102
     def observations(self) -> Observations: ...  # noqa: D102
     def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
 
@@ -50,7 +50,15 @@ class Controller(ABC):
     def suggest(self, experiment: Any) -> dict[str, Any] | None:
         """The config to run next, or None if there is none."""
 
-    def control(self, experiment: Searchable, n: int | None = None, **overloads: Any) -> None:
+    def control(
+        self,
+        experiment: Searchable,
+        n: int | None = None,
+        *,
+        executor: Any = "serial",
+        workers: int | None = None,
+        **overloads: Any,
+    ) -> None:
         """Run what is suggested.
 
         Parameters
@@ -59,6 +67,9 @@ class Controller(ABC):
             What to run.
         n : int, optional
             How many runs at most; one by default.
+        executor, workers
+            Where, and how many at once: as for :meth:`Experiment.map`. Several at once are
+            suggested before those before them have ended.
         **overloads
             Parameters that every run gets, whatever was suggested.
 
@@ -76,23 +87,23 @@ class Controller(ABC):
         """
         count = checked_count(1 if n is None else n)
         suggested = iter(lambda: self.suggest(experiment), None)
-        run_all(experiment, ({**config, **overloads} for config in islice(suggested, count)))
+        configs = ({**config, **overloads} for config in islice(suggested, count))
+        run_all(experiment, configs, executor, workers)
 
 
-def run_all(experiment: Searchable, configs: Iterable[dict[str, Any]]) -> None:
-    """Run configs one after another; one that fails does not keep the others from being run."""
-    total, failures = 0, []
-    for config in configs:
-        experiment.complete(config)  # what does not fit the signature is told before it is run
+def run_all(
+    experiment: Searchable, configs: Iterable[dict[str, Any]], executor: Any, workers: int | None
+) -> None:
+    """Run configs; one that fails does not keep the others from being run."""
+    total, failures, last = 0, 0, ""
+    for observation in experiment.imap(configs, executor, workers):
         total += 1
-        try:
-            experiment(**config)
-        except Exception as problem:
-            failures.append(f"{type(problem).__name__}: {problem}")
+        if observation.status != "completed":
+            failures, last = failures + 1, observation.outcome()
     if failures:
         warnings.warn(
-            f"{len(failures)} of {total} runs failed, the last with {failures[-1]}. They are "
-            "recorded with their tracebacks: observations(status='failed').",
+            f"{failures} of {total} runs failed, the last as {last}. They are recorded with their "
+            "tracebacks: observations(status='failed').",
             RunsFailedWarning,
             stacklevel=3,
         )

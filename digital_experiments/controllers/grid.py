@@ -58,7 +58,15 @@ class GridSearch(Controller):
         """The first point that has not been run."""
         return next(self._pending(experiment, {}), None)
 
-    def control(self, experiment: Searchable, n: int | None = None, **overloads: Any) -> None:
+    def control(
+        self,
+        experiment: Searchable,
+        n: int | None = None,
+        *,
+        executor: Any = "serial",
+        workers: int | None = None,
+        **overloads: Any,
+    ) -> None:
         """Run all points that have not been run, or the first ``n`` of those.
 
         Parameters
@@ -67,6 +75,8 @@ class GridSearch(Controller):
             What to run.
         n : int, optional
             How many runs at most; all by default.
+        executor, workers
+            Where, and how many at once: as for :meth:`Experiment.map`.
         **overloads
             Parameters that every run gets, in place of the grid's.
 
@@ -76,7 +86,8 @@ class GridSearch(Controller):
             At the end, if runs raised an exception. They are recorded, and count as not done.
         """
         count = None if n is None else checked_count(n)
-        run_all(experiment, islice(self._pending(experiment, overloads), count))
+        pending = islice(self._pending(experiment, overloads), count)
+        run_all(experiment, pending, executor, workers)
 
     def _pending(
         self, experiment: Searchable, overloads: dict[str, Any]

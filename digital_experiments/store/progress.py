@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _PATIENCE = 2.0  # seconds
+_PAUSE = 0.1  # seconds between two pictures of it
 
 
 @contextmanager
@@ -26,28 +27,71 @@ def progress(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
     callable
         To be called with the number of steps done since the last call.
     """
-    begun, done = time.monotonic(), 0
+    begun, done, told = time.monotonic(), 0, 0.0
     bar: Any = None
 
     def advance(steps: int) -> None:
-        nonlocal bar, done
+        nonlocal bar, done, told
         done += steps
         if bar is None and time.monotonic() - begun > _PATIENCE:
-            bar = _bar()
+            bar = _bar(_console())
             bar.start()
             bar.add_task(what, total=total)
-        if bar is not None:
+        if bar is not None and time.monotonic() - told > _PAUSE:
+            told = time.monotonic()
             bar.update(bar.task_ids[0], completed=done, refresh=True)
 
     try:
         yield advance
     finally:
         if bar is not None:
+            bar.update(bar.task_ids[0], completed=done)
             bar.stop()
 
 
-def _bar() -> Any:
+@contextmanager
+def run_progress(total: int | None) -> Iterator[Callable[[int], None] | None]:
+    """Show how many runs have ended, how many of them failed, how fast, and how long it takes.
+
+    Parameters
+    ----------
+    total : int or None
+        How many runs there are to be, if that is known.
+
+    Yields
+    ------
+    callable or None
+        To be called when a run has ended, with how many have failed so far. None where nobody
+        would see it: outside of terminals and notebooks.
+    """
+    console = _console()
+    if not (console.is_terminal or console.is_jupyter):
+        yield None
+        return
+    begun, told, done = time.monotonic(), 0.0, 0
+    with _bar(console, "{task.fields[note]}") as bar:
+        task = bar.add_task("Running", total=total, note="")
+
+        def advance(failed: int) -> None:
+            nonlocal told, done
+            done += 1
+            now = time.monotonic()
+            if now - told > _PAUSE or done == total:
+                told = now
+                note = f"{done / max(now - begun, 1e-6):,.1f}/s"
+                note += f", {failed} not completed" if failed else ""
+                bar.update(task, completed=done, note=note, refresh=True)
+
+        yield advance
+
+
+def _console() -> Any:
     from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _bar(console: Any, *more: Any) -> Any:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -57,5 +101,5 @@ def _bar() -> Any:
     )
 
     text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)
+    columns: list[Any] = [text, BarColumn(), MofNCompleteColumn(), *more, TimeRemainingColumn()]
+    return Progress(*columns, console=console, auto_refresh=False)

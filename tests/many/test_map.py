@@ -1,0 +1,346 @@
+"""Many runs: each is recorded once, whatever becomes of its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from digital_experiments import Experiment, current_run, experiment, log_metric, open_experiment
+from digital_experiments.controllers import GridSearch, RandomSearch
+from digital_experiments.errors import RunLost, RunsFailedWarning, RunTimedOut
+
+EVERYWHERE = ["serial", "thread", "process"]
+
+
+@pytest.fixture
+def power() -> Experiment[..., Any]:
+    @experiment(root="store", name="power")
+    def power(x: float, n: int = 2) -> Any:
+        if n < 0:
+            raise ValueError(f"{n} is negative")
+        log_metric("x", x)
+        return x**n
+
+    return power
+
+
+@pytest.mark.parametrize("executor", EVERYWHERE)
+def test_observations_come_in_the_order_of_the_configs(
+    power: Experiment[..., Any], executor: str
+) -> None:
+    configs: list[Any] = [{"x": x} for x in range(50)] + [(2, 3), {"x": 1, "n": -1}]
+    found = power.map(configs, executor=executor)
+    assert [o.result for o in found] == [*(x**2 for x in range(50)), 8, None]
+    assert [o.config["x"] for o in found] == [*range(50), 2, 1]
+    assert [o.status for o in found] == ["completed"] * 51 + ["failed"]
+    assert found[-1].error is not None
+    assert found[-1].error["message"] == "-1 is negative"
+    assert "is negative" in found[-1].error["traceback"]
+    assert sorted(o.id for o in found) == [o.id for o in power.observations(status=None)]
+    assert len(power.observations()) == 51  # all by the current code
+    assert found[3].metrics("x")["value"].tolist() == [3]
+    assert found[3].metadata["code"]
+    assert power.to_dataframe(columns=["metadata.environment.system.machine"]).notna().all().all()
+
+
+def test_what_is_no_list_is_taken_as_it_comes(power: Experiment[..., Any]) -> None:
+    table = pd.DataFrame({"x": [1.5, 2.5], "n": [1, 2]})
+    assert [o.result for o in power.map(table)] == [1.5, 6.25]
+    taken: list[int] = []
+
+    def configs() -> Any:
+        for x in range(30):
+            taken.append(x)
+            yield {"x": x}
+
+    stream = power.imap(configs(), progress=False)
+    assert next(stream).result == 0
+    assert len(taken) == 1
+    assert [o.result for o in stream] == [x**2 for x in range(1, 30)]
+    assert list(power.map([])) == []
+    assert list(power.map(iter(()), executor="process")) == []
+
+
+def test_all_configs_are_checked_before_the_first_is_run(power: Experiment[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"Config 1, \{'y': 2\}, does not fit: missing .*'x'"):
+        power.map([{"x": 1}, {"y": 2}])
+    with pytest.raises(TypeError, match="Config 0 must be a dict"):
+        power.map([5])
+    for wrong in ({"x": 1}, "x", 5):
+        with pytest.raises(TypeError, match="map expects configs"):
+            power.map(wrong)
+    for options in (
+        {"retries": -1},
+        {"on_error": "ignore"},
+        {"timeout": 0},
+        {"timeout": 5},
+        {"executor": "thread", "timeout": 5},
+        {"executor": "async"},
+        {"executor": "process", "workers": 0},
+    ):
+        with pytest.raises(ValueError, match=r"must be|can't end|is for coroutine"):
+            power.map([{"x": 1}], **options)  # type: ignore[arg-type]
+    assert not Path("store").exists() or not power.observations(status=None)
+
+
+@pytest.mark.parametrize("executor", EVERYWHERE)
+def test_failures_are_tried_again_and_linked(executor: str, folder: Path) -> None:
+    @experiment(root="store")
+    def flaky(x: int) -> int:
+        with open(folder / f"{x}", "a") as file:
+            file.write(".")
+        if x == 1 and (folder / "1").stat().st_size < 3:
+            raise ConnectionError("try again")
+        return x
+
+    found = flaky.map([{"x": x} for x in range(3)], executor=executor, retries=2)
+    assert [o.result for o in found] == [0, 1, 2]
+    attempts = {o.id: o for o in flaky.observations(status=None) if o.config["x"] == 1}
+    second = attempts[found[1].metadata["retry_of"]]
+    first = attempts[second.metadata["retry_of"]]
+    assert [first.status, second.status, found[1].status] == ["failed", "failed", "completed"]
+    assert len(attempts) == 3
+
+
+@pytest.mark.parametrize("executor", EVERYWHERE)
+def test_the_first_failure_is_raised_where_that_is_asked(
+    power: Experiment[..., Any], executor: str
+) -> None:
+    with pytest.raises(ValueError, match="-1 is negative"):
+        power.map([{"x": 1, "n": -1}], executor=executor, on_error="raise")
+    assert power.observations(status="failed")
+
+
+def test_a_worker_that_dies_costs_its_run() -> None:
+    @experiment(root="store")
+    def work(x: int, tries: str = "") -> int:
+        if x % 10 == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    found = work.map([{"x": x} for x in range(60)], executor="process", workers=2)
+    lost = [o for o in found if o.status == "lost"]
+    assert [o.config["x"] for o in lost] == [3, 13, 23, 33, 43, 53]
+    assert [o.result for o in found if o.status == "completed"] == [
+        x for x in range(60) if x % 10 != 3
+    ]
+    assert len(work.observations(status=None)) == 60
+    assert work.to_dataframe(status="lost")["config.x"].tolist() == [3, 13, 23, 33, 43, 53]
+    assert work.check().ok
+    with pytest.raises(RunLost, match="Its worker is gone"):
+        work.map([{"x": 3}], executor="process", on_error="raise")
+    assert lost[0].metadata["code"]
+    assert lost[0].error is not None
+    assert lost[0].error["type"].endswith("RunLost")
+
+
+def test_a_worker_that_dies_once_is_tried_again(folder: Path) -> None:
+    @experiment(root="store")
+    def work(x: int) -> int:
+        mark = folder / f"{x}"
+        if x == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    found = work.map([{"x": x} for x in range(5)], executor="process", workers=2, retries=1)
+    assert [o.result for o in found] == list(range(5))
+    (lost,) = work.observations(status="lost")
+    assert found[2].metadata["retry_of"] == lost.id
+
+
+def test_a_timeout_really_ends_a_run() -> None:
+    @experiment(root="store")
+    def work(x: int) -> int:
+        log_metric("begun", x)
+        time.sleep(60 if x == 1 else 0)
+        return x
+
+    begun = time.monotonic()
+    found = work.map([{"x": x} for x in range(4)], executor="process", workers=2, timeout=2)
+    assert time.monotonic() - begun < 20
+    assert [o.status for o in found] == ["completed", "timeout", "completed", "completed"]
+    assert found[1].metadata["metrics"]["begun"]["last"] == 1  # what it had shown of itself
+    assert 1.5 < (found[1].duration or 0) < 20
+    assert not list(Path("store/running").glob("*.json"))
+    with pytest.raises(RunTimedOut, match="longer than 1"):
+        work.map([{"x": 1}], executor="process", timeout=1, on_error="raise")
+
+
+def test_coroutines_run_together_and_keep_time() -> None:
+    @experiment(root="store")
+    async def fetch(x: int) -> int:
+        await asyncio.sleep(60 if x == 3 else 0.2)
+        return x
+
+    begun = time.monotonic()
+    found = fetch.map([{"x": x} for x in range(20)], executor="async", timeout=5)
+    assert time.monotonic() - begun < 15
+    assert [o.status for o in found].count("timeout") == 1
+    assert [o.result for o in found if o.status == "completed"] == [x for x in range(20) if x != 3]
+    assert [o.result for o in fetch.map([(1,), (2,)], executor="thread")] == [1, 2]
+    assert len(fetch.observations(status=None)) == 22
+
+
+def test_lambdas_closures_methods_generators_and_nested_maps() -> None:
+    offset = np.arange(3)
+    add = experiment(root="add", name="add")(lambda x: offset + x)
+    assert add.map([(1,)], executor="process")[0].result.tolist() == [1, 2, 3]
+
+    @experiment(root="count")
+    def count(n: int) -> Any:
+        yield from range(n)
+
+    assert [o.result for o in count.map([(3,)], executor="process")] == [[0, 1, 2]]
+
+    @experiment(root="inner")
+    def inner(x: int) -> int:
+        return x
+
+    @experiment(root="outer")
+    def outer(how: str) -> list[str]:
+        return [o.metadata["parents"][0] for o in inner.map([(1,), (2,)], executor=how)]
+
+    for how in ("serial", "thread"):
+        (found,) = outer.map([(how,)], executor="process")
+        assert found.result == [found.id] * 2
+    (refused,) = outer.map([("process",)], executor="process")
+    assert refused.error is not None
+    assert "can't start processes of its own" in refused.error["message"]
+
+
+def test_what_can_not_travel_is_named(power: Experiment[..., Any]) -> None:
+    with pytest.raises(TypeError, match="Argument 'x' of config 1 can't be sent"):
+        power.map([{"x": 1}, {"x": threading.Lock()}], executor="process")
+
+
+def test_executors_of_the_standard_library(power: Experiment[..., Any]) -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert [o.result for o in power.map([(2,), (3,)], executor=pool)] == [4, 9]
+
+
+def test_a_cached_config_is_not_run_again() -> None:
+    @experiment(root="store", cache=True)
+    def slow(x: int) -> int:
+        return x
+
+    first = slow.map([(1,), (2,)])
+    again = slow.map([(2,), (1,), (3,)], executor="process")
+    assert [o.id for o in again[:2]] == [first[1].id, first[0].id]
+    assert len(slow.observations()) == 3
+
+
+def test_controllers_use_every_worker(power: Experiment[..., Any]) -> None:
+    grid = GridSearch(x=range(20), n=[1, 2])
+    grid.control(power, executor="process", workers=2)
+    assert len(power.observations()) == 40
+    grid.control(power, executor="process", workers=2)
+    assert len(power.observations()) == 40
+    RandomSearch(x=[1, 2], seed=1).control(power, n=10, executor="thread", workers=2)
+    assert len(power.observations()) == 50
+    with pytest.warns(RunsFailedWarning, match="2 of 3 runs failed"):
+        GridSearch(x=[1], n=[-1, -2, 5]).control(power, executor="process")
+
+
+def test_a_killed_grid_goes_on_where_it_stopped(folder: Path) -> None:
+    script = folder / "grid.py"
+    script.write_text(
+        "import time\n"
+        "from digital_experiments import experiment\n"
+        "from digital_experiments.controllers import GridSearch\n"
+        "@experiment(root='store')\n"
+        "def work(x):\n"
+        "    time.sleep(0.05)\n"
+        "    return x\n"
+        "GridSearch(x=range(60)).control(work, executor='process', workers=2)\n"
+    )
+    job = subprocess.Popen([sys.executable, script])
+    while len(list(folder.glob("store/*.pkl"))) < 20:
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.kill()
+    job.wait()
+    time.sleep(1)  # its workers end by themselves
+    subprocess.run([sys.executable, script], check=True)
+    done = [o.result for o in open_experiment("store").observations()]
+    assert sorted(set(done)) == list(range(60))
+    assert len(done) <= 60 + 4
+
+
+@pytest.mark.parametrize("whom", ["the process", "the group"])
+def test_an_interrupt_ends_all_and_leaves_nobody(whom: str, folder: Path) -> None:
+    script = folder / "long.py"
+    script.write_text(
+        "import os, time, psutil\n"
+        "from digital_experiments import experiment\n"
+        "@experiment(root='store')\n"
+        "def work(x):\n"
+        "    time.sleep(0 if x < 4 else 60)\n"
+        "    return x\n"
+        "try:\n"
+        "    work.map([{'x': x} for x in range(8)], executor='process', workers=2)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', psutil.Process().children(recursive=True))\n"
+    )
+    job = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 30
+    while len(list(folder.glob("store/running/*.json"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    begun = time.monotonic()
+    if whom == "the group":
+        os.killpg(job.pid, signal.SIGINT)
+    else:
+        job.send_signal(signal.SIGINT)
+    told, _ = job.communicate(timeout=30)
+    assert told.strip() == "interrupted []"
+    assert time.monotonic() - begun < 15
+    found = open_experiment("store").observations(status=None)
+    assert [(o.config["x"], o.status) for o in found] == [
+        *((x, "completed") for x in range(4)),
+        *((x, "interrupted") for x in (4, 5)),
+    ]
+
+
+def test_memory_stays_flat_over_many_configs() -> None:
+    @experiment(root="store")
+    def tiny(x: int) -> int:
+        return x
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        for _ in tiny.imap(({"x": x} for x in range(count)), progress=False):
+            pass
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(50)
+    assert peak(2000) < 1.5 * peak(200) + 200_000
+
+
+def test_runs_of_threads_belong_to_the_run_that_mapped_them() -> None:
+    inner = experiment(root="inner", name="inner")(lambda x: current_run().id)
+
+    @experiment(root="outer")
+    def outer() -> None:
+        inner.map([(1,), (2,)], executor="thread")
+
+    outer()
+    parents = {tuple(o.metadata["parents"]) for o in inner.observations()}
+    assert parents == {(outer.observations()[0].id,)}
