@@ -357,6 +357,8 @@ class Experiment(StoredExperiment, Generic[P, R]):
         timeout: float | None = None,
         on_error: str = "record",
         progress: bool = True,
+        resume: bool = False,
+        retry: str | Sequence[str] = ("failed", "interrupted", "timeout", "lost"),
     ) -> Observations:
         """Run many configs, and give their observations in the order of the configs.
 
@@ -379,6 +381,11 @@ class Experiment(StoredExperiment, Generic[P, R]):
             Whether a run that does not complete is one of the observations, or is raised.
         progress : bool
             Whether to show how far it is, in a terminal or a notebook.
+        resume : bool
+            Whether configs that are done with the current code are not run again; nor those
+            that another process or machine, which resumes on the same store, is running.
+        retry : str or list of str
+            Of what is resumed, the statuses that do not count as done; a text joins them by commas.
 
         Returns
         -------
@@ -406,7 +413,9 @@ class Experiment(StoredExperiment, Generic[P, R]):
         >>> [o.result for o in add.map([{"a": 1}, {"a": 2, "b": 2}, (3,)])]
         [2, 4, 4]
         """
-        ended = self._many(configs, executor, workers, retries, timeout, on_error, progress)
+        ended = self._many(
+            configs, executor, workers, retries, timeout, on_error, progress, resume, retry
+        )
         found = dict(ended)
         return Observations(found[number] for number in sorted(found))
 
@@ -419,6 +428,8 @@ class Experiment(StoredExperiment, Generic[P, R]):
         timeout: float | None = None,
         on_error: str = "record",
         progress: bool = True,
+        resume: bool = False,
+        retry: str | Sequence[str] = ("failed", "interrupted", "timeout", "lost"),
     ) -> Iterator[Observation]:
         """As :meth:`map`, giving each observation as its run ends.
 
@@ -431,7 +442,9 @@ class Experiment(StoredExperiment, Generic[P, R]):
         >>> sum(o.result for o in double.imap(({"x": n} for n in range(5)), executor="thread"))
         20
         """
-        ended = self._many(configs, executor, workers, retries, timeout, on_error, progress)
+        ended = self._many(
+            configs, executor, workers, retries, timeout, on_error, progress, resume, retry
+        )
         return (observation for _, observation in ended)
 
     def _many(self, configs: Any, *how: Any) -> Iterator[tuple[int, Observation]]:

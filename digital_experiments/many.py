@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
 from digital_experiments.config import Binder, Config
-from digital_experiments.errors import RunEnded, RunLost, RunTimedOut
+from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
 from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, executor_of
 from digital_experiments.ids import new_id
 from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
 from digital_experiments.options import call_kind
 from digital_experiments.run import Run, active_run
 from digital_experiments.selection import ENDED
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
 ON_ERROR = ("record", "raise")
+RETRY = ("failed", "interrupted", "timeout", "lost")
+_PAUSE = 0.1  # seconds
 _AHEAD = 4  # portions handed over, for each worker
 _PORTION = 0.02  # seconds of work
 _SHORT = 0.0002  # seconds
@@ -40,6 +42,9 @@ class Call(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+Numbered = tuple[int, Call]
 
 
 class Attempt(NamedTuple):
@@ -84,6 +89,7 @@ class Runnable(Protocol):
     def backend(self) -> Backend: ...  # noqa: D102
     @property
     def fingerprint(self) -> str: ...  # noqa: D102
+    def observations(self, *, status: Any) -> Observations: ...  # noqa: D102
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
     @property
     def _bind(self) -> Binder: ...
@@ -191,6 +197,8 @@ class Many:
         Seconds after which a run is ended.
     raises : bool
         Whether the first run that does not complete ends them all.
+    on_end : callable
+        Told the number of each call that is done, and its outcome.
     """
 
     def __init__(
@@ -200,12 +208,14 @@ class Many:
         retries: int,
         timeout: float | None,
         raises: bool,
+        on_end: Callable[[int, Outcome], None] = lambda number, outcome: None,
     ) -> None:
         self.experiment = experiment
         self.executor = executor
         self.retries = retries
         self.timeout = timeout
         self.raises = raises
+        self.on_end = on_end
         self._ended: SimpleQueue[tuple[Flight, Future[Answer]]] = SimpleQueue()
         self._flying: dict[int, Flight] = {}
         self._seconds = _PORTION  # that a call takes, at first unknown
@@ -214,8 +224,11 @@ class Many:
         if within is not None:
             self._facts["parents"] = [within.id]
 
-    def run(self, calls: Iterable[Call]) -> Iterator[tuple[int, Observation]]:
-        """The numbers of the calls and their observations, in the order in which they end."""
+    def run(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
+        """The numbers of the calls and their observations, in the order in which they end.
+
+        None among the calls means that there are none now, but there may be later.
+        """
         if isinstance(self.executor, SerialExecutor):
             yield from self._run_here(calls)
             return
@@ -224,36 +237,55 @@ class Many:
             stack.callback(self._record_interrupted)
             stack.enter_context(self.executor)
             self.executor.start(worker.awaited if self.executor.awaits else worker)
-            waiting = enumerate(calls)
+            waiting = iter(calls)
+            more = True
             while True:
-                self._hand_over(waiting)
-                if not self._flying:
+                more = more and self._hand_over(waiting)
+                if not (more or self._flying):
                     return
-                yield from self._land(*self._ended.get())
+                try:
+                    ended = self._ended.get(timeout=_PAUSE if more else None)
+                except Empty:  # others may have given something back
+                    continue
+                yield from self._land(*ended)
 
-    def _run_here(self, calls: Iterable[Call]) -> Iterator[tuple[int, Observation]]:
+    def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
         worker = Worker(self.experiment)
-        for number, call in enumerate(calls):
+        for numbered in calls:
+            if numbered is None:
+                time.sleep(_PAUSE)
+                continue
+            number, call = numbered
             facts, left = self._facts, self.retries
             while True:
                 outcome = worker.make(Attempt(new_id(), call, facts))
                 if outcome.error is None or not left:
                     break
                 facts, left = {**self._facts, "retry_of": outcome.id}, left - 1
+            self.on_end(number, outcome)
             if outcome.error is not None and self.raises:
                 raise outcome.error
             yield number, self._observation(outcome)
 
-    def _hand_over(self, waiting: Iterator[tuple[int, Call]]) -> None:
-        """Keep the workers busy, with some portions of calls in reserve."""
+    def _hand_over(self, waiting: Iterator[Numbered | None]) -> bool:
+        """Keep the workers busy, with some portions of calls in reserve; whether there are more."""
         while len(self._flying) < self._room():
-            portion = [
-                Errand(number, self.retries, Attempt(new_id(), call, self._facts))
-                for number, call in islice(waiting, self._portion())
-            ]
-            if not portion:
-                return
+            portion: list[Errand] = []
+            for numbered in waiting:
+                if numbered is None:
+                    break
+                number, call = numbered
+                attempt = Attempt(new_id(), call, self._facts)
+                portion.append(Errand(number, self.retries, attempt))
+                if len(portion) >= self._portion():
+                    break
+            else:
+                self._send(portion)
+                return False
             self._send(portion)
+            if numbered is None:
+                return True
+        return True
 
     def _room(self) -> int:
         """How many portions may be on their way."""
@@ -268,6 +300,8 @@ class Many:
         return max(1, min(_MOST, int(_PORTION / self._seconds)))
 
     def _send(self, errands: list[Errand]) -> None:
+        if not errands:
+            return
         flight = Flight(errands, time.perf_counter())
         self._flying[id(flight)] = flight
         try:
@@ -292,14 +326,15 @@ class Many:
         del self._flying[id(flight)]
         again = flight.errands[len(outcomes) :]
         for errand, outcome in zip(flight.errands, outcomes, strict=False):
-            if outcome.error is None or (not errand.left and not self.raises):
-                yield errand.number, self._observation(outcome)
-            elif errand.left:
+            if outcome.error is not None and errand.left:
                 facts = {**self._facts, "retry_of": outcome.id}
                 attempt = Attempt(new_id(), errand.attempt.call, facts)
                 again.append(Errand(errand.number, errand.left - 1, attempt))
-            else:
+                continue
+            self.on_end(errand.number, outcome)
+            if outcome.error is not None and self.raises:
                 raise outcome.error
+            yield errand.number, self._observation(outcome)
         for errand in again:
             self._send([errand])
 
@@ -372,6 +407,8 @@ def many(
     timeout: float | None = None,
     on_error: str = "record",
     progress: bool = True,
+    resume: bool = False,
+    retry: str | Sequence[str] = RETRY,
 ) -> Iterator[tuple[int, Observation]]:
     """Check what is asked, then make the runs; see :meth:`Experiment.map`."""
     chosen = executor_of(executor, workers)
@@ -391,8 +428,40 @@ def many(
     calls = calls_of(configs, experiment._bind)
     if not calls:
         return iter(())
-    made = Many(experiment, chosen, retries, timeout, on_error == "raise").run(calls)
+    asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise")
+    if resume:
+        made = _resumed(experiment, calls, checked_retry(retry), asked)
+    else:
+        made = asked().run(enumerate(calls))
     return shown(made, len(calls) if isinstance(calls, list) else None) if progress else made
+
+
+def checked_retry(retry: str | Sequence[str]) -> list[str]:
+    """The statuses that do not count as done."""
+    named = retry.split(",") if isinstance(retry, str) else list(retry)
+    statuses = [status.strip() for status in named if status.strip()]
+    for status in statuses:
+        if status not in RETRY:
+            raise ValueError(f"retry can't name {status!r}. {did_you_mean(status, RETRY)}")
+    return statuses
+
+
+def _resumed(
+    experiment: Runnable,
+    calls: Iterable[Call],
+    retry: Sequence[str],
+    asked: Callable[..., Many],
+) -> Iterator[tuple[int, Observation]]:
+    """What is done already, and what nobody else is making."""
+    from digital_experiments.sharing import Sharing
+
+    sharing = Sharing(experiment, retry)
+    try:
+        yield from asked(on_end=sharing.ended).run(sharing.pending(calls))
+    finally:
+        sharing.close()
+    for number, id in sharing.known:
+        yield number, experiment.backend.later(id)
 
 
 def is_coroutine(experiment: Any) -> bool:

@@ -16,7 +16,9 @@ from digital_experiments.observations import Observations
 class Searchable(Protocol):
     """What a controller asks of an experiment."""
 
-    def imap(self, configs: Any, executor: Any, workers: int | None) -> Iterator[Observation]: ...  # noqa: D102
+    def imap(  # noqa: D102
+        self, configs: Any, executor: Any, workers: int | None, *, resume: bool
+    ) -> Iterator[Observation]: ...
     def observations(self) -> Observations: ...  # noqa: D102
     def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
 
@@ -92,11 +94,15 @@ class Controller(ABC):
 
 
 def run_all(
-    experiment: Searchable, configs: Iterable[dict[str, Any]], executor: Any, workers: int | None
+    experiment: Searchable,
+    configs: Iterable[dict[str, Any]],
+    executor: Any,
+    workers: int | None,
+    resume: bool = False,
 ) -> None:
     """Run configs; one that fails does not keep the others from being run."""
     total, failures, last = 0, 0, ""
-    for observation in experiment.imap(configs, executor, workers):
+    for observation in experiment.imap(configs, executor, workers, resume=resume):
         total += 1
         if observation.status != "completed":
             failures, last = failures + 1, observation.outcome()

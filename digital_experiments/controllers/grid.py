@@ -69,6 +69,8 @@ class GridSearch(Controller):
     ) -> None:
         """Run all points that have not been run, or the first ``n`` of those.
 
+        Several processes and machines may do so at once on one store: no point is run twice.
+
         Parameters
         ----------
         experiment : Experiment
@@ -86,16 +88,22 @@ class GridSearch(Controller):
             At the end, if runs raised an exception. They are recorded, and count as not done.
         """
         count = None if n is None else checked_count(n)
+        if count is None:
+            run_all(experiment, self._points(overloads), executor, workers, resume=True)
+            return
         pending = islice(self._pending(experiment, overloads), count)
-        run_all(experiment, pending, executor, workers)
+        run_all(experiment, pending, executor, workers, resume=True)
+
+    def _points(self, overloads: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for values in product(*self.dimensions.values()):
+            yield {**dict(zip(self.dimensions, values, strict=True)), **overloads}
 
     def _pending(
         self, experiment: Searchable, overloads: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
         """Points not run yet; what was run is looked up once, when the first is asked for."""
         done = {config_key(o.config) for o in experiment.observations()}
-        for values in product(*self.dimensions.values()):
-            config = {**dict(zip(self.dimensions, values, strict=True)), **overloads}
+        for config in self._points(overloads):
             key = config_key(experiment.complete(config))
             if key not in done:
                 done.add(key)

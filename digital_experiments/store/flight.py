@@ -87,7 +87,7 @@ def read_flight(root: str, id: str) -> dict[str, Plain] | None:
         since = time.time() - os.stat(path).st_mtime
         record: Any = load_json(read_bytes(path))
         metadata = record["metadata"]
-        lives = since < SILENT and _process_lives(metadata["heartbeat"])
+        lives = since < SILENT and process_lives(metadata["heartbeat"])
         metadata["status"] = "running" if lives else "lost"
         if not lives:
             _add_last_points(root, id, metadata)
@@ -115,7 +115,7 @@ def _is_recorded(root: str, id: str) -> bool:
     return any(os.path.exists(f"{root}/{id}{suffix}") for suffix in PARSERS)
 
 
-def _process_lives(heartbeat: dict[str, Any]) -> bool:
+def process_lives(heartbeat: dict[str, Any]) -> bool:
     """Whether a process of this host still runs; of those of others their beats tell."""
     if heartbeat["host"] != _host():
         return True

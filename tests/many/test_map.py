@@ -21,6 +21,7 @@ import pytest
 from digital_experiments import Experiment, current_run, experiment, log_metric, open_experiment
 from digital_experiments.controllers import GridSearch, RandomSearch
 from digital_experiments.errors import RunLost, RunsFailedWarning, RunTimedOut
+from digital_experiments.store.claims import Claims
 
 EVERYWHERE = ["serial", "thread", "process"]
 
@@ -344,3 +345,76 @@ def test_runs_of_threads_belong_to_the_run_that_mapped_them() -> None:
     outer()
     parents = {tuple(o.metadata["parents"]) for o in inner.observations()}
     assert parents == {(outer.observations()[0].id,)}
+
+
+SHARED = (
+    "import sys, time\n"
+    "from digital_experiments import experiment\n"
+    "from digital_experiments.controllers import GridSearch\n"
+    "@experiment(root='store')\n"
+    "def work(a, b):\n"
+    "    time.sleep(0.01)\n"
+    "    if a == 3 and b == 3:\n"
+    "        raise ValueError('this one fails')\n"
+    "    return a * b\n"
+    "print('go', flush=True)\n"
+    "import warnings; warnings.simplefilter('ignore')\n"
+    "GridSearch(a=range(20), b=range(25)).control(work, executor=sys.argv[1])\n"
+)
+
+
+def test_several_processes_share_a_grid_and_one_is_killed(folder: Path) -> None:
+    (folder / "grid.py").write_text(SHARED)
+    jobs = [
+        subprocess.Popen([sys.executable, "grid.py", how])
+        for how in ("serial", "serial", "process", "thread")
+    ]
+    while len(list(folder.glob("store/*.pkl"))) < 100:
+        time.sleep(0.02)
+    jobs[0].kill()
+    assert [job.wait(60) for job in jobs] == [-signal.SIGKILL, 0, 0, 0]
+    store = open_experiment("store")
+    done = [(o.config["a"], o.config["b"]) for o in store.observations()]
+    assert len(set(done)) == 499
+    assert len(done) <= 500  # the one that was killed may have been recorded just before
+    assert len(store.observations(status="failed")) == 1  # the others do not try it again
+    assert not list(Path("store/claims/held").iterdir())
+    assert store.check().ok
+    subprocess.run([sys.executable, "grid.py", "serial"], check=True)
+    assert len(store.observations(status="failed")) == 2  # but who comes later does
+
+
+def test_the_claim_of_a_dead_process_is_taken_over_by_one(folder: Path) -> None:
+    code = (
+        "import os\n"
+        "from digital_experiments.store.claims import Claims\n"
+        "assert Claims('store').take('key')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    claims = [Claims(str(folder / "store")) for _ in range(4)]
+    assert [one.take("key") for one in claims].count(True) == 1
+    (owner,) = (one for one in claims if Path("store/claims/held/key").samefile(one._log))
+    owner.release("key", "some-id", "completed")
+    for one in claims:
+        if one is not owner:
+            assert one.news()[1]["key"] == ("some-id", "completed")
+    for one in claims:
+        one.close()
+    assert [path.name for path in Path("store/claims").iterdir()] == ["held"]
+
+
+def test_what_is_done_is_not_run_again(power: Experiment[..., Any]) -> None:
+    configs = [{"x": x} for x in range(4)] + [{"x": 1, "n": -1}, {"x": 2}]
+    first = power.map(configs, resume=True)
+    assert [o.status for o in first] == ["completed"] * 4 + ["failed", "completed"]
+    assert first[5] == first[2]
+    again = power.map(configs, resume=True, executor="process")
+    assert [o.id for o in again[:4]] == [o.id for o in first[:4]]
+    assert again[4].id != first[4].id
+    kept = power.map(configs, resume=True, retry="lost, timeout")
+    assert kept[4].status == "failed"
+    assert len(power.observations(status=None)) == 6
+    assert power.map(configs[:1])[0].id != first[0].id  # without resume it is run
+    with pytest.raises(ValueError, match="Did you mean 'failed'"):
+        power.map(configs, resume=True, retry="fail")

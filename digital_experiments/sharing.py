@@ -1,0 +1,104 @@
+"""Which configs of a sweep are still to be run, by all who run it on one store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from digital_experiments.config import Config, config_key
+from digital_experiments.many import Call, Outcome, Runnable
+from digital_experiments.selection import STATUSES
+from digital_experiments.store.claims import Claims
+
+Waiting = tuple[int, Call, str]
+
+
+class Sharing:
+    """Hands out the calls of a sweep that nobody has made, and nobody else is making.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Whose runs they are.
+    retry : list of str
+        The statuses that do not count as done.
+    """
+
+    def __init__(self, experiment: Runnable, retry: Sequence[str]) -> None:
+        self.experiment = experiment
+        self.known: list[tuple[int, str]] = []
+        """The numbers of the calls that were done already, and their observations."""
+        self._statuses = [s for s in STATUSES if s not in (*retry, "running")]
+        self._keys: dict[int, str] = {}
+        self._claims = Claims(str(experiment.backend.root))
+        self._done = self._look()
+
+    def _look(self) -> dict[str, str]:
+        """What is done, by the key of its config."""
+        done = self.experiment.observations(status=self._statuses)
+        return {self._mark(observation.config): observation.id for observation in done}
+
+    def _mark(self, config: Config) -> str:
+        """What tells a config, with the code that is to run it, from others."""
+        return f"{self.experiment.fingerprint[:8]}-{config_key(config)}"
+
+    def pending(self, calls: Iterable[Call]) -> Iterator[tuple[int, Call] | None]:
+        """The calls to be made here, claimed; None while others may still give some back."""
+        waiting: list[Waiting] = []
+        for number, call in enumerate(calls):
+            key = self._key(call)
+            if key is None:
+                yield number, call
+            elif self._is_done(number, key):
+                continue
+            elif self._is_ours(number, key):
+                yield number, call
+            else:
+                waiting.append((number, call, key))
+        while waiting := [one for one in waiting if not self._is_done(one[0], one[2])]:
+            yield None
+            self._hear()
+            for one in list(waiting):
+                number, call, key = one
+                if key not in self._done and self._is_ours(number, key):
+                    waiting.remove(one)
+                    yield number, call
+
+    def _is_done(self, number: int, key: str) -> bool:
+        if key in self._done:
+            self.known.append((number, self._done[key]))
+        return key in self._done
+
+    def _key(self, call: Call) -> str | None:
+        try:
+            return self._mark(self.experiment._bind(*call))
+        except TypeError:  # values that can't be compared: it is run
+            return None
+
+    def _is_ours(self, number: int, key: str) -> bool:
+        """Claim a config, unless it was done meanwhile."""
+        if not self._claims.take(key):
+            return False
+        self._hear()
+        if key in self._done:
+            self._claims.release(key, self._done[key], "completed")
+            return False
+        self._keys[number] = key
+        return True
+
+    def _hear(self) -> None:
+        """Take note of what others have done."""
+        look, ended = self._claims.news()
+        if look:
+            self._done.update(self._look())
+        self._done.update({key: told.id for key, told in ended.items()})
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Tell the others that a call is done."""
+        key = self._keys.pop(number, None)
+        if key is not None:
+            self._done[key] = outcome.id
+            self._claims.release(key, outcome.id, "failed" if outcome.error else "completed")
+
+    def close(self) -> None:
+        """Give back what was claimed."""
+        self._claims.close()

@@ -1,0 +1,158 @@
+"""Who makes which run, among the processes and machines that share a store.
+
+Each process keeps a log of the runs that it has ended, ``claims/<owner>.log``. A claim is a hard
+link to the log of its owner, ``claims/held/<key>``: so making one is a single step that only one
+can do, and its time stamp is the owner's last sign of life.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from digital_experiments.files import append, make_folder
+from digital_experiments.ids import new_id
+from digital_experiments.store.flight import SILENT, own_heartbeat, process_lives
+from digital_experiments.store.layout import CLAIMS
+
+_LOG = ".log"
+_GRAVE = ".grave"
+_SIGN = 15.0  # seconds between two signs of life
+
+
+class Ended(NamedTuple):
+    """A run that another process has ended."""
+
+    id: str
+    status: str
+
+
+class Claims:
+    """The claims of this process on a store, and what the others have done since.
+
+    Parameters
+    ----------
+    root : str
+        The store's folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._folder = f"{root}/{CLAIMS}"
+        self._held = f"{self._folder}/held"
+        make_folder(self._held)
+        self._name = f"{new_id()}{_LOG}"
+        self._log = f"{self._folder}/{self._name}"
+        append(self._log, json.dumps(own_heartbeat(os.getpid())).encode() + b"\n")
+        self._remove_dead()
+        self._read: dict[str, int] = {}
+        self._folder_seen = 0
+        self._own: set[str] = set()
+        self.news()
+        self._closed = threading.Event()
+        threading.Thread(target=self._show, name="digital_experiments claims", daemon=True).start()
+
+    def take(self, key: str) -> bool:
+        """Claim a config by its key; False if another process has it, and lives."""
+        path = f"{self._held}/{key}"
+        for _ in range(2):
+            with suppress(FileExistsError):
+                os.link(self._log, path)
+                self._own.add(key)
+                return True
+            if not (self._is_dead(path) and self._bury(path)):
+                return False
+        return False
+
+    def release(self, key: str, id: str, status: str) -> None:
+        """Tell the others what came of a run, and give its config back."""
+        append(self._log, f"{key} {id} {status}\n".encode())
+        self._give_back(key)
+
+    def _give_back(self, key: str) -> None:
+        self._own.discard(key)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._held}/{key}")
+
+    def news(self) -> tuple[bool, dict[str, Ended]]:
+        """Whether the store is to be looked at again, and what has ended elsewhere, by its key.
+
+        It is to be looked at again when somebody has come or gone: who goes takes the log along.
+        """
+        seen = os.stat(self._folder).st_mtime_ns
+        changed, self._folder_seen = seen != self._folder_seen, seen
+        if changed:
+            logs = [n for n in os.listdir(self._folder) if n.endswith(_LOG) and n != self._name]
+            self._read = {name: self._read.get(name, 0) for name in logs}
+        found: dict[str, Ended] = {}
+        for name, offset in self._read.items():
+            with suppress(FileNotFoundError), open(f"{self._folder}/{name}", "rb") as file:
+                file.seek(offset)
+                data = file.read()
+                whole = data[: data.rfind(b"\n") + 1]
+                self._read[name] = offset + len(whole)
+                found.update(_ended(whole.decode()))
+        return changed, found
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._closed.set()
+        for key in list(self._own):
+            self._give_back(key)
+        with suppress(FileNotFoundError):
+            os.unlink(self._log)
+
+    def _show(self) -> None:
+        while not self._closed.wait(_SIGN):
+            with suppress(OSError):
+                os.utime(self._log)
+
+    def _is_dead(self, path: str) -> bool:
+        """Whether the owner of a claim, or of a log, has ended."""
+        try:
+            silent = time.time() - os.stat(path).st_mtime
+            with open(path, "rb") as file:
+                owner = json.loads(file.readline())
+            return not process_lives(owner) or (silent > SILENT and not _is_here(owner))
+        except FileNotFoundError:
+            return False
+        except (ValueError, KeyError, TypeError):  # it is being written, or was torn
+            return silent > SILENT
+
+    def _bury(self, path: str) -> bool:
+        """Remove the claim of a dead owner; of several who would, one does."""
+        grave = path + _GRAVE
+        try:
+            os.mkdir(grave)
+        except FileExistsError:
+            with suppress(OSError):  # whoever dug it may have died too
+                if time.time() - os.stat(grave).st_mtime > SILENT:
+                    os.rmdir(grave)
+            return False
+        try:
+            if not self._is_dead(path):
+                return False
+            os.unlink(path)
+            return True
+        finally:
+            with suppress(OSError):
+                os.rmdir(grave)
+
+    def _remove_dead(self) -> None:
+        for name in os.listdir(self._folder):
+            path = f"{self._folder}/{name}"
+            if name.endswith(_LOG) and name != self._name and self._is_dead(path):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
+def _is_here(owner: dict[str, object]) -> bool:
+    return bool(owner["host"] == own_heartbeat(os.getpid())["host"])
+
+
+def _ended(text: str) -> dict[str, Ended]:
+    entries = (line.split(" ") for line in text.splitlines() if line[:1] != "{")
+    return {entry[0]: Ended(entry[1], entry[2]) for entry in entries if len(entry) == 3}
