@@ -447,6 +447,63 @@ class Experiment(StoredExperiment, Generic[P, R]):
         )
         return (observation for _, observation in ended)
 
+    async def amap(self, configs: Any, executor: Any = "async", **how: Any) -> Observations:
+        """As :meth:`map`, to be awaited: other coroutines run meanwhile.
+
+        If it is cancelled, no further run is begun.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... async def double(x):
+        ...     return 2 * x
+        >>> [o.result for o in asyncio.run(double.amap([{"x": 1}, {"x": 2}]))]
+        [2, 4]
+        """
+        from digital_experiments.many import awaited, many
+
+        found = await awaited(many(self, configs, executor, how.pop("workers", None), **how))
+        return Observations(found[number] for number in sorted(found))
+
+    def submit(self, config: Any, executor: Any = "thread", **how: Any) -> Future[Observation]:
+        """Run one config beside whatever comes next.
+
+        Parameters
+        ----------
+        config : dict or tuple
+            The parameters of the run.
+        executor : str or Executor
+            Where, as for :meth:`map`.
+        **how
+            ``retries``, ``timeout``, ``on_error``, as for :meth:`map`.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Its result is the observation.
+
+        Raises
+        ------
+        TypeError
+            If the config does not fit the signature, at once.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment
+        >>> @experiment
+        ... def double(x):
+        ...     return 2 * x
+        >>> future = double.submit({"x": 3})
+        >>> future.result().result
+        6
+        """
+        from digital_experiments.many import beside, many
+
+        workers = None if executor == "serial" or not isinstance(executor, str) else 1
+        return beside(many(self, [config], executor, workers, progress=False, **how))
+
     def _many(self, configs: Any, *how: Any) -> Iterator[tuple[int, Observation]]:
         from digital_experiments.many import many
 

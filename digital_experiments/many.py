@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
@@ -434,6 +436,34 @@ def many(
     else:
         made = asked().run(enumerate(calls))
     return shown(made, len(calls) if isinstance(calls, list) else None) if progress else made
+
+
+async def awaited(made: Iterator[tuple[int, Observation]]) -> dict[int, Observation]:
+    """All of it, made in a thread while other coroutines run; if cancelled, up to there."""
+    import asyncio
+
+    stopped = Event()
+    try:
+        return await asyncio.to_thread(_collected, made, stopped)
+    finally:
+        stopped.set()
+
+
+def _collected(made: Iterator[tuple[int, Observation]], stopped: Event) -> dict[int, Observation]:
+    found: dict[int, Observation] = {}
+    for number, observation in made:
+        found[number] = observation
+        if stopped.is_set():
+            break
+    return found
+
+
+def beside(made: Iterator[tuple[int, Observation]]) -> Future[Observation]:
+    """The only one of it, made in a thread of its own."""
+    pool = ThreadPoolExecutor(1, "digital_experiments submit")
+    future = pool.submit(copy_context().run, lambda: next(made)[1])
+    pool.shutdown(wait=False)
+    return future
 
 
 def checked_retry(retry: str | Sequence[str]) -> list[str]:

@@ -418,3 +418,46 @@ def test_what_is_done_is_not_run_again(power: Experiment[..., Any]) -> None:
     assert power.map(configs[:1])[0].id != first[0].id  # without resume it is run
     with pytest.raises(ValueError, match="Did you mean 'failed'"):
         power.map(configs, resume=True, retry="fail")
+
+
+def test_one_run_beside_whatever_comes_next(power: Experiment[..., Any]) -> None:
+    futures = [power.submit({"x": 3}), power.submit((2,), executor="process")]
+    assert [future.result(30).result for future in futures] == [9, 4]
+    assert power.submit({"x": 1, "n": -1}).result(30).status == "failed"
+    with pytest.raises(ValueError, match="is negative"):
+        power.submit({"x": 1, "n": -1}, on_error="raise").result(30)
+    with pytest.raises(TypeError, match="does not fit"):
+        power.submit({"y": 3})
+
+
+def test_a_map_may_be_awaited() -> None:
+    @experiment(root="store")
+    async def fetch(x: int) -> int:
+        await asyncio.sleep(0.2)
+        return x
+
+    async def together() -> list[Any]:
+        ticks = 0
+
+        async def tick() -> int:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.01)
+
+        ticking = asyncio.create_task(tick())
+        found = await fetch.amap([(1,), (2,)])
+        ticking.cancel()
+        return [*(o.result for o in found), ticks > 5]
+
+    assert asyncio.run(together()) == [1, 2, True]
+
+    async def given_up() -> None:
+        many = asyncio.create_task(fetch.amap(((x,) for x in range(1000)), workers=1))
+        await asyncio.sleep(0.5)
+        many.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await many
+
+    asyncio.run(given_up())
+    assert len(fetch.observations()) < 20
