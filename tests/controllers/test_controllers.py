@@ -5,11 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from digital_experiments import experiment
-from digital_experiments.controllers import Controller, GridSearch, RandomSearch
+from digital_experiments.controllers import (
+    Controller,
+    GridSearch,
+    LatinHypercube,
+    RandomSearch,
+    Repeat,
+    Sobol,
+)
 from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.testing import ControllerSuite
 
@@ -22,6 +30,21 @@ class TestGrid(ControllerSuite):
 class TestRandom(ControllerSuite):
     def make(self) -> Controller:
         return RandomSearch(x=[1, 2, 3])
+
+
+class TestLatinHypercube(ControllerSuite):
+    def make(self) -> Controller:
+        return LatinHypercube(x=(0.0, 1.0))
+
+
+class TestSobol(ControllerSuite):
+    def make(self) -> Controller:
+        return Sobol(x=(0.0, 1.0))
+
+
+class TestRepeat(ControllerSuite):
+    def make(self) -> Controller:
+        return Repeat(5, {"x": 1})
 
 
 @experiment
@@ -128,3 +151,61 @@ def test_a_parameter_that_there_is_not_is_told_before_anything_runs() -> None:
         with pytest.raises(TypeError, match=r"wrong|missing"):
             search.control(score)
     assert score.with_(root="none").observations(status=None) == []
+
+
+@pytest.mark.parametrize("design", [LatinHypercube, Sobol])
+def test_designs_fill_their_space_and_resume(design: Any) -> None:
+    @experiment(root="fit")
+    def fit(lr: float, depth: int, kind: str) -> float:
+        return lr * depth
+
+    def search() -> Any:
+        return design(seed=3, lr=(1e-4, 1.0, "log"), depth=(2, 9), kind=["a", "b"])
+
+    search().control(fit, n=16)
+    found = fit.to_dataframe()
+    assert len(found) == 16
+    assert found["config.lr"].between(1e-4, 1).all()
+    decades = np.floor(np.log10(found["config.lr"])).value_counts()
+    assert decades.to_dict() == dict.fromkeys([-4, -3, -2, -1], 4)
+    assert found["config.depth"].value_counts().to_dict() == dict.fromkeys(range(2, 10), 2)
+    assert found["config.kind"].value_counts().to_dict() == {"a": 8, "b": 8}
+    search().control(fit, n=16)
+    assert len(fit.observations()) == 16
+    assert repr(search()).startswith(f"{design.__name__}(seed=3, lr=")
+    design(lr=(0.1, 0.2)).control(fit, n=3, depth=2, kind="a", executor="thread")
+    assert len(fit.observations()) == 19
+
+
+@pytest.mark.parametrize(
+    ("dimension", "error"),
+    [
+        ((1.0, 0.5), ValueError),
+        ((0.0, 1.0, "log"), ValueError),
+        ((0.1, 1.0, "exp"), ValueError),
+        ((0.1, float("inf")), ValueError),
+        (("a", "b"), ValueError),
+        ((1,), TypeError),
+        (range(3), TypeError),
+        ([], TypeError),
+        ("abc", TypeError),
+    ],
+)
+def test_a_dimension_that_is_none_is_told(dimension: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="Dimension 'lr'"):
+        LatinHypercube(lr=dimension)
+
+
+def test_a_design_needs_a_dimension() -> None:
+    with pytest.raises(ValueError, match="Sobol needs a dimension"):
+        Sobol()
+
+
+def test_a_config_is_repeated() -> None:
+    @experiment(root="roll")
+    def roll(sides: int = 6) -> int:
+        return sides
+
+    Repeat(4).control(roll, executor="process", workers=2)
+    Repeat(2, {"sides": 4}, {"sides": 8}).control(roll, n=3)
+    assert [o.config["sides"] for o in roll.observations()] == [6, 6, 6, 6, 4, 8, 4]
