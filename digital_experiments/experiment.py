@@ -430,8 +430,15 @@ class Experiment(StoredExperiment, Generic[P, R]):
         progress: bool = True,
         resume: bool = False,
         retry: str | Sequence[str] = ("failed", "interrupted", "timeout", "lost"),
+        ahead: int | None = None,
     ) -> Iterator[Observation]:
         """As :meth:`map`, giving each observation as its run ends.
+
+        Parameters
+        ----------
+        ahead : int, optional
+            How many configs are taken for each worker before it has ended the one it is at; by
+            default as many as keep it busy. With 0 each config may depend on what has ended.
 
         Examples
         --------
@@ -443,7 +450,7 @@ class Experiment(StoredExperiment, Generic[P, R]):
         20
         """
         ended = self._many(
-            configs, executor, workers, retries, timeout, on_error, progress, resume, retry
+            configs, executor, workers, retries, timeout, on_error, progress, resume, retry, ahead
         )
         return (observation for _, observation in ended)
 

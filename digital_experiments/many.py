@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
+from digital_experiments.callbacks.code import plain_function
 from digital_experiments.config import Binder, Config
 from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
 from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, executor_of
@@ -199,6 +201,9 @@ class Many:
         Seconds after which a run is ended.
     raises : bool
         Whether the first run that does not complete ends them all.
+    ahead : int, optional
+        How many calls are taken for each worker before it has ended the one it is at; by default
+        as many as keep it busy.
     on_end : callable
         Told the number of each call that is done, and its outcome.
     """
@@ -210,6 +215,7 @@ class Many:
         retries: int,
         timeout: float | None,
         raises: bool,
+        ahead: int | None = None,
         on_end: Callable[[int, Outcome], None] = lambda number, outcome: None,
     ) -> None:
         self.experiment = experiment
@@ -217,6 +223,7 @@ class Many:
         self.retries = retries
         self.timeout = timeout
         self.raises = raises
+        self.ahead = ahead
         self.on_end = on_end
         self._ended: SimpleQueue[tuple[Flight, Future[Answer]]] = SimpleQueue()
         self._flying: dict[int, Flight] = {}
@@ -291,13 +298,15 @@ class Many:
 
     def _room(self) -> int:
         """How many portions may be on their way."""
+        if self.ahead is not None:
+            return (1 + self.ahead) * self.executor.workers
         if self.executor.shares_interpreter and self._seconds < _SHORT:
             return 1  # threads would only wait for each other
         return _AHEAD * self.executor.workers
 
     def _portion(self) -> int:
         """How many calls to hand over at once: of short ones many, so that it costs little."""
-        if self.timeout is not None or self.executor.awaits:
+        if self.timeout is not None or self.ahead is not None or self.executor.awaits:
             return 1
         return max(1, min(_MOST, int(_PORTION / self._seconds)))
 
@@ -411,6 +420,7 @@ def many(
     progress: bool = True,
     resume: bool = False,
     retry: str | Sequence[str] = RETRY,
+    ahead: int | None = None,
 ) -> Iterator[tuple[int, Observation]]:
     """Check what is asked, then make the runs; see :meth:`Experiment.map`."""
     chosen = executor_of(executor, workers)
@@ -430,7 +440,9 @@ def many(
     calls = calls_of(configs, experiment._bind)
     if not calls:
         return iter(())
-    asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise")
+    if chosen.travels:
+        check_travels(experiment)
+    asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise", ahead)
     if resume:
         made = _resumed(experiment, calls, checked_retry(retry), asked)
     else:
@@ -494,6 +506,46 @@ def _resumed(
         yield number, experiment.backend.later(id)
 
 
+def check_travels(experiment: Any) -> None:
+    """Refuse a function that holds what can't be handed to another process, and name it.
+
+    A fork would hand it over all the same: a connection or a lock that two processes use is
+    worse than an error.
+    """
+    if _can_travel(experiment.function) is None:
+        return
+    inner = plain_function(experiment.function)
+    held = inspect.getclosurevars(inner) if inner is not None else None
+    for name, value in {**held.nonlocals, **held.globals}.items() if held else ():
+        problem = None if value is experiment else _can_travel(value)
+        if problem is not None:
+            raise TypeError(
+                f"{experiment.name!r} uses {name!r}, which can't be sent to a worker, because "
+                f"{problem}. Make it in the function, or hand over what it is made from."
+            )
+    raise TypeError(
+        f"{experiment.name!r} can't be sent to a worker: {_can_travel(experiment.function)}."
+    )
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _can_travel(value: Any) -> Exception | None:
+    """Why a value can't be pickled, if it can't; the data of arrays are not copied for that."""
+    import cloudpickle
+
+    try:
+        cloudpickle.CloudPickler(_Nowhere(), 5, lambda buffer: False).dump(value)
+    except Exception as problem:
+        return problem
+    return None
+
+
 def is_coroutine(experiment: Any) -> bool:
     """Whether an experiment's function is a coroutine function."""
     return call_kind(experiment.function) == "coroutine"
@@ -514,14 +566,11 @@ def shown(
 
 def _name_unfit(errands: list[Errand], problem: Exception) -> None:
     """Say which argument can't travel to a worker."""
-    import cloudpickle
-
     for errand in errands:
         args, kwargs = errand.attempt.call
         for name, value in [*enumerate(args), *kwargs.items()]:
-            try:
-                cloudpickle.dumps(value)
-            except Exception as reason:
+            reason = _can_travel(value)
+            if reason is not None:
                 raise TypeError(
                     f"Argument {name!r} of config {errand.number} can't be sent to a worker, "
                     f"because {reason}. Give what it is made from, and make it in the function."

@@ -17,7 +17,13 @@ class Searchable(Protocol):
     """What a controller asks of an experiment."""
 
     def imap(  # noqa: D102
-        self, configs: Any, executor: Any, workers: int | None, *, resume: bool
+        self,
+        configs: Any,
+        executor: Any,
+        workers: int | None,
+        *,
+        resume: bool = ...,
+        ahead: int | None = ...,
     ) -> Iterator[Observation]: ...
     def observations(self) -> Observations: ...  # noqa: D102
     def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
@@ -101,17 +107,23 @@ def run_all(
     resume: bool = False,
 ) -> None:
     """Run configs; one that fails does not keep the others from being run."""
-    total, failures, last = 0, 0, ""
+    total = 0
+    failed: list[Observation] = []
     for observation in experiment.imap(configs, executor, workers, resume=resume):
         total += 1
         if observation.status != "completed":
-            failures, last = failures + 1, observation.outcome()
-    if failures:
+            failed.append(observation)
+    warn_failed(failed, total)
+
+
+def warn_failed(failed: list[Observation], total: int) -> None:
+    """Tell of the runs that did not complete, if there are any."""
+    if failed:
         warnings.warn(
-            f"{failures} of {total} runs failed, the last as {last}. They are recorded with their "
-            "tracebacks: observations(status='failed').",
+            f"{len(failed)} of {total} runs failed, the last as {failed[-1].outcome()}. They are "
+            "recorded with their tracebacks: observations(status='failed').",
             RunsFailedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

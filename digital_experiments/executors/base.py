@@ -42,11 +42,14 @@ class Executor(ABC):
         Whether the function is a coroutine function.
     shares_interpreter : bool
         Whether workers are threads of this process, of which one at a time runs Python.
+    travels : bool
+        Whether the function and its arguments go to other processes.
     """
 
     keeps_time: ClassVar[bool] = False
     awaits: ClassVar[bool] = False
     shares_interpreter: ClassVar[bool] = False
+    travels: bool = False
     workers: int = 1
 
     @abstractmethod

@@ -15,6 +15,7 @@ class FuturesExecutor(Executor):
 
     def __init__(self, pool: concurrent.futures.Executor) -> None:
         self._pool = pool
+        self.travels = not isinstance(pool, concurrent.futures.ThreadPoolExecutor)
         self.workers = int(getattr(pool, "_max_workers", None) or 1)
         self._given: set[Future[Any]] = set()
 
@@ -22,8 +23,7 @@ class FuturesExecutor(Executor):
         """Make the function fit to travel."""
         import cloudpickle
 
-        here = isinstance(self._pool, concurrent.futures.ThreadPoolExecutor)
-        self._task = function if here else partial(_work, cloudpickle.dumps(function))
+        self._task = partial(_work, cloudpickle.dumps(function)) if self.travels else function
 
     def submit(self, argument: Any, timeout: float | None = None) -> Future[Any]:
         """Hand it on."""

@@ -29,6 +29,7 @@ class ProcessExecutor(Executor):
     """
 
     keeps_time = True
+    travels = True
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = checked_workers(workers)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -226,6 +227,15 @@ def test_lambdas_closures_methods_generators_and_nested_maps() -> None:
 def test_what_can_not_travel_is_named(power: Experiment[..., Any]) -> None:
     with pytest.raises(TypeError, match="Argument 'x' of config 1 can't be sent"):
         power.map([{"x": 1}, {"x": threading.Lock()}], executor="process")
+
+
+def test_what_a_function_holds_and_can_not_travel_is_named() -> None:
+    database = sqlite3.connect(":memory:")
+    large = np.zeros(10_000_000)
+    ask = experiment(root="ask", name="ask")(lambda x: (database.execute("SELECT ?", (x,)), large))
+    with pytest.raises(TypeError, match="'ask' uses 'database', which can't be sent"):
+        ask.map([(1,)], executor="process")
+    ask.map([(1,)])  # here it does no harm
 
 
 def test_executors_of_the_standard_library(power: Experiment[..., Any]) -> None:

@@ -1,0 +1,227 @@
+"""Search by Optuna: what to try next, from all that is known. Optuna does the thinking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.config import config_key, same_value
+from digital_experiments.controllers.base import Controller, Searchable, checked_count, warn_failed
+from digital_experiments.controllers.designs import Range, checked_range
+from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.observation import Observation
+from digital_experiments.rows import row
+
+if TYPE_CHECKING:
+    import optuna
+
+Space = Callable[["optuna.Trial"], dict[str, Any]]
+
+
+class OptunaSearch(Controller):
+    """Asks a study of Optuna for configs, and tells it what came of them.
+
+    What the store already holds by the current code is told first, so that a search goes on where
+    it stopped, and learns from runs that others have made.
+
+    Parameters
+    ----------
+    maximise, minimise : str or list of str
+        Columns of the table, such as ``result.accuracy``: one or more, of one or both.
+    space : callable, optional
+        Given a trial of Optuna, returns the config: for parameters that depend on each other.
+    sampler : optuna.samplers.BaseSampler, optional
+        By default Optuna's own choice.
+    seed : int, optional
+        Makes the default sampler repeatable, for runs one after another.
+    **dimensions
+        ``(low, high)``, ``(low, high, "log")``, whole numbers where both ends are, or a list.
+
+    Attributes
+    ----------
+    study : optuna.Study or None
+        The study, once the search has begun.
+
+    References
+    ----------
+    Akiba, Sano, Yanase, Ohta and Koyama, "Optuna: a next-generation hyperparameter optimization
+    framework", KDD 2019.
+
+    Examples
+    --------
+    >>> from digital_experiments import experiment
+    >>> from digital_experiments.controllers import OptunaSearch
+    >>> @experiment
+    ... def hill(x):
+    ...     return -(x - 0.5) ** 2
+    >>> OptunaSearch(maximise="result", seed=1, x=(0.0, 1.0)).control(hill, n=20)
+    >>> abs(hill.observations().best().config["x"] - 0.5) < 0.1
+    True
+    """
+
+    study: optuna.Study | None = None
+
+    def __init__(
+        self,
+        *,
+        maximise: str | Sequence[str] = (),
+        minimise: str | Sequence[str] = (),
+        space: Space | None = None,
+        sampler: Any = None,
+        seed: int | None = None,
+        **dimensions: Any,
+    ) -> None:
+        goals: dict[str, Any] = dict.fromkeys(_names(maximise), "maximize")
+        goals.update(dict.fromkeys(_names(minimise), "minimize"))
+        if not goals:
+            raise ValueError("OptunaSearch needs maximise= or minimise=, such as 'result.loss'.")
+        if (space is None) == (not dimensions):
+            raise ValueError("OptunaSearch needs dimensions, such as lr=(1e-4, 1.0), or space=.")
+        self.goals = goals
+        self.space = space
+        self.dimensions = {name: checked_range(name, value) for name, value in dimensions.items()}
+        self.sampler = sampler
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.dimensions.items())
+        return f"OptunaSearch({', '.join(self.goals)}; {shown or 'space'})"
+
+    def suggest(self, experiment: Any) -> dict[str, Any]:
+        """A config that is worth a try, by all observations there are now."""
+        study = self._begin(experiment, {})
+        return self._config(study.ask())
+
+    def control(
+        self,
+        experiment: Searchable,
+        n: int | None = None,
+        *,
+        executor: Any = "serial",
+        workers: int | None = None,
+        **overloads: Any,
+    ) -> None:
+        """Try ``n`` configs, each suggested by those that have ended before.
+
+        Raises
+        ------
+        UnknownColumn
+            If what is to be optimised is no column of the first run that completes.
+        """
+        count = checked_count(1 if n is None else n)
+        study = self.study = self._begin(experiment, overloads)
+        asked: dict[str, list[optuna.Trial]] = {}
+
+        def configs() -> Iterator[dict[str, Any]]:
+            for _ in range(count):
+                trial = study.ask()
+                config = {**self._config(trial), **overloads}
+                asked.setdefault(config_key(experiment.complete(config)), []).append(trial)
+                yield config
+
+        failed: list[Observation] = []
+        for observation in experiment.imap(configs(), executor, workers, ahead=0):
+            trial = asked[config_key(observation.config)].pop()
+            values = self._values(observation)
+            if values is None:
+                study.tell(trial, state=_states().FAIL)
+                failed.append(observation)
+            else:
+                study.tell(trial, values)
+        warn_failed(failed, count)
+
+    def _begin(self, experiment: Searchable, overloads: dict[str, Any]) -> optuna.Study:
+        """A study that knows what the store holds."""
+        try:
+            import optuna
+        except ModuleNotFoundError as problem:
+            raise ModuleNotFoundError(
+                "OptunaSearch needs Optuna: pip install 'digital-experiments[optuna]'."
+            ) from problem
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = self.sampler
+        if sampler is None and self.seed is not None:
+            several = len(self.goals) > 1
+            kind = optuna.samplers.NSGAIISampler if several else optuna.samplers.TPESampler
+            sampler = kind(seed=self.seed)
+        study = optuna.create_study(directions=list(self.goals.values()), sampler=sampler)
+        for observation in experiment.observations():
+            known = self._known(observation, overloads)
+            if known is not None:
+                study.add_trial(known)
+        return study
+
+    def _known(
+        self, observation: Observation, overloads: dict[str, Any]
+    ) -> optuna.trial.FrozenTrial | None:
+        """An observation as a trial; None if it is none of this search."""
+        import optuna
+
+        config = observation.config
+        values = self._numbers(observation)
+        same = all(same_value(config.get(name), value) for name, value in overloads.items())
+        if values is None or not same:
+            return None
+        try:
+            fixed = optuna.trial.FixedTrial(self._params(config))
+            told = self._config(fixed)
+        except (ValueError, KeyError, TypeError, StopIteration):  # outside of the space
+            return None
+        if not all(same_value(config.get(name), value) for name, value in told.items()):
+            return None
+        return optuna.trial.create_trial(
+            params=fixed.params, distributions=fixed.distributions, values=values
+        )
+
+    def _params(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The parameters of a trial that would give a config."""
+        if self.space is not None:
+            return config
+        return {
+            name: config[name] if isinstance(dimension, Range) else _place(dimension, config[name])
+            for name, dimension in self.dimensions.items()
+        }
+
+    def _config(self, trial: Any) -> dict[str, Any]:
+        if self.space is not None:
+            return self.space(trial)
+        return {name: _suggest(trial, name, d) for name, d in self.dimensions.items()}
+
+    def _values(self, observation: Observation) -> list[float] | None:
+        """What is to be optimised; None for a run that did not complete, or gave no number."""
+        if observation.status != "completed":
+            return None
+        cells = dict(row(observation, any(name.startswith("metadata") for name in self.goals)))
+        for name in self.goals:
+            if name not in cells:
+                raise UnknownColumn(f"There is no column {name!r}. {did_you_mean(name, cells)}")
+        return self._numbers(observation)
+
+    def _numbers(self, observation: Observation) -> list[float] | None:
+        cells = dict(row(observation, any(name.startswith("metadata") for name in self.goals)))
+        values = [cells.get(name) for name in self.goals]
+        numbers = [float(v) for v in values if isinstance(v, (int, float)) and v == v]
+        return numbers if len(numbers) == len(values) else None
+
+
+def _names(goal: str | Sequence[str]) -> list[str]:
+    return [goal] if isinstance(goal, str) else list(goal)
+
+
+def _states() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState
+
+
+def _suggest(trial: Any, name: str, dimension: Range | list[Any]) -> Any:
+    if not isinstance(dimension, Range):
+        return dimension[trial.suggest_categorical(name, list(range(len(dimension))))]
+    low, high, log = dimension
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, low, high, log=log)
+
+
+def _place(values: list[Any], value: Any) -> int:
+    return next(n for n, one in enumerate(values) if same_value(one, value))
