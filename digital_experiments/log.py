@@ -294,7 +294,12 @@ def _json_like(value: Any) -> Any:
         return [_json_like(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy's, Torch's
         return _json_like(value.tolist())
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+    if isinstance(value, (str, int, float, type(None))):
+        return value
+    try:
+        return str(value)
+    except Exception:  # code of the user's
+        return short_repr(value)
 
 
 def _table_of(table: Any) -> Any:

@@ -9,7 +9,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,11 @@ def make_backend(kind: type[Backend], root: str | os.PathLike[str] | None, name:
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
     """The callbacks, each an instance."""
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of callbacks, not {callbacks!r}.")
+    callbacks = list(callbacks)
     for callback in callbacks:
         if not isinstance(callback, Callback):
             hint = " Give an instance: add ()." if isinstance(callback, type) else ""
             raise TypeError(f"callbacks must be instances of Callback, not {callback!r}.{hint}")
-    return list(callbacks)
+    return callbacks

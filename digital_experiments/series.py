@@ -22,6 +22,7 @@ from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.files import append, read_bytes
 from digital_experiments.ids import check_path
 from digital_experiments.memory import paused_collection
+from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -151,7 +152,7 @@ def as_number(value: Any, key: str) -> int | float | str:
     if number is None:
         raise TypeError(
             f"The value of metric {key!r} must be a number, not {type(value).__name__} "
-            f"{value!r:.80}. For texts there is log_param, for dicts log_dict."
+            f"{short_repr(value, 80)}. For texts there is log_param, for dicts log_dict."
         )
     return number if math.isfinite(number) else str(number)
 
@@ -180,7 +181,9 @@ def _as_step(step: Any, key: str) -> int | float:
     number = _plain_number(step)
     if number is None or not math.isfinite(number):
         error = TypeError if number is None else ValueError
-        raise error(f"The step of metric {key!r} must be a finite number, not {step!r:.80}.")
+        raise error(
+            f"The step of metric {key!r} must be a finite number, not {short_repr(step, 80)}."
+        )
     return number
 
 
@@ -304,6 +307,8 @@ def _frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     import pandas
 
     if key is not None:
+        if not isinstance(key, str):
+            raise TypeError(f"metrics expects the name of one series, not {key!r}.")
         known = _by_key(points)
         if key not in known:
             raise UnknownColumn(f"No metric {key!r} was logged. {did_you_mean(key, known)}")

@@ -68,21 +68,26 @@ def run_progress(total: int | None) -> Iterator[Callable[[int], None] | None]:
     if not (console.is_terminal or console.is_jupyter):
         yield None
         return
-    begun, told, done = time.monotonic(), 0.0, 0
+    begun, told, done, missed = time.monotonic(), 0.0, 0, 0
     with _bar(console, "{task.fields[note]}") as bar:
         task = bar.add_task("Running", total=total, note="")
 
         def advance(failed: int) -> None:
-            nonlocal told, done
-            done += 1
-            now = time.monotonic()
-            if now - told > _PAUSE or done == total:
-                told = now
-                note = f"{done / max(now - begun, 1e-6):,.1f}/s"
-                note += f", {failed} not completed" if failed else ""
-                bar.update(task, completed=done, note=note, refresh=True)
+            nonlocal told, done, missed
+            done, missed = done + 1, failed
+            if time.monotonic() - told > _PAUSE:
+                told = time.monotonic()
+                show()
 
-        yield advance
+        def show() -> None:
+            note = f"{done / max(time.monotonic() - begun, 1e-6):,.1f}/s"
+            note += f", {missed} not completed" if missed else ""
+            bar.update(task, completed=done, note=note, refresh=True)
+
+        try:
+            yield advance
+        finally:
+            show()
 
 
 def _console() -> Any:

@@ -613,3 +613,20 @@ def test_an_image_may_be_named_with_its_ending() -> None:
     assert found.images()["x"].name == "x.png"
     with pytest.raises(UnknownColumn, match="Did you mean 'shot'"):
         found.images()["shop"]
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("it says nothing")
+
+
+def test_values_that_can_not_even_be_shown_are_told_or_kept() -> None:
+    with pytest.raises(TypeError, match="must be a number, not Mute"):
+        logged(("log_metric", "loss", Mute()))
+    found = logged(("log_dict", "d", {"mute": Mute()}), ("log_metric", "loss", 1))
+    assert "Mute" in found.dicts()["d"]["mute"]
+    for wrong in (5, ["loss"]):
+        with pytest.raises(TypeError, match="the name of one series"):
+            found.metrics(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a list of callbacks"):
+        start_run("x", callbacks=5)  # type: ignore[arg-type]

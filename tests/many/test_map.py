@@ -471,3 +471,28 @@ def test_a_map_may_be_awaited() -> None:
 
     asyncio.run(given_up())
     assert len(fetch.observations()) < 20
+
+
+def test_a_terminal_shows_how_far_it_is_and_a_file_does_not(folder: Path) -> None:
+    script = folder / "shown.py"
+    script.write_text(
+        "from digital_experiments import experiment\n"
+        "@experiment(root='store')\n"
+        "def work(x):\n"
+        "    if x == 3:\n"
+        "        raise ValueError(x)\n"
+        "work.map([{'x': x} for x in range(9)], executor='thread')\n"
+        "work.map(({'x': x} for x in range(4, 9)))\n"
+    )
+    quiet = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert quiet.stdout + quiet.stderr == ""
+    code = (
+        "import os, pty, sys\n"
+        "os.environ.update(TERM='dumb', COLUMNS='100')\n"
+        f"pty.spawn([sys.executable, {str(script)!r}])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "9/9" in told.stdout
+    assert "1 not completed" in told.stdout
+    assert "5/?" in told.stdout
+    assert "/s" in told.stdout
