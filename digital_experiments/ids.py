@@ -83,6 +83,18 @@ def id_at(seconds: float, what: str) -> str:
     return f"{_second(whole, '%Y-%m-%d_%H-%M-%S')}_{micros:06d}_{suffix}"
 
 
+def started(id: str) -> float:
+    """The moment in an id, in seconds since the epoch.
+
+    >>> started("1970-01-01_00-00-01_500000_lamtcu")
+    1.5
+    """
+    from calendar import timegm
+
+    seconds = timegm(time.strptime(id[:19], "%Y-%m-%d_%H-%M-%S"))
+    return seconds + int(id[20:26]) / _MICROSECONDS
+
+
 def looks_like_id(text: str) -> bool:
     """Whether a text starts as ids do: with a time.
 

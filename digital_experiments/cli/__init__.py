@@ -9,7 +9,7 @@ from digital_experiments.cli.common import Commands
 from digital_experiments.cli.exchange import export, import_
 from digital_experiments.cli.find import best, ls, show, tag
 from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
-from digital_experiments.cli.look import compare, diff, watch
+from digital_experiments.cli.look import compare, diff, sweep, watch
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +69,7 @@ for command in (
     compare,
     diff,
     watch,
+    sweep,
     import_,
     export,
     check,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from digital_experiments.cli.common import console, find, store_argument, store_option, stores
-from digital_experiments.cli.tables import in_flight_table
+from digital_experiments.cli.tables import in_flight_table, sweepers_table
 
 
 @click.command()
@@ -58,6 +58,23 @@ def diff(one: str, other: str, store: str | None) -> None:
     found = difference(where.load(whole), there.load(that))
     console().print(found, soft_wrap=True)
     raise SystemExit(1 if found else 0)
+
+
+@click.group()
+def sweep() -> None:
+    """Sweeps that are resumed on a store, by one process or several."""
+
+
+@sweep.command()
+@store_argument
+def status(store: str | None) -> None:
+    """Show who is at work on sweeps, what they have ended, and who has died.
+
+    \b
+    digital-experiments sweep status
+    digital-experiments sweep status train
+    """
+    console().print(sweepers_table(stores(store)))
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from digital_experiments.charts import sparkline
 from digital_experiments.cli.common import console, short_id, size_text
 from digital_experiments.facts import duration_text, shown
 from digital_experiments.series import series_of
+from digital_experiments.store.claims import sweepers
 from digital_experiments.stored import StoredExperiment
 from digital_experiments.views import short_repr
 
@@ -271,4 +273,31 @@ def in_flight_table(stores: Iterable[StoredExperiment]) -> Any:
                 Text(" ".join(f"{k}={shown(v.get('last'))}" for k, v in list(metrics.items())[:3])),
             )
     table.caption = f"{counts['running']} running, {counts['lost']} lost"
+    return table
+
+
+def sweepers_table(stores: Iterable[StoredExperiment]) -> Any:
+    """Who resumes sweeps on several stores."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    for name in ("store", "host", "pid", "", "for", "completed", "failed", "at work on"):
+        table.add_column(name, justify="left" if name in ("store", "host", "") else "right")
+    count = 0
+    for store in stores:
+        for one in sweepers(str(store.root)):
+            count += 1
+            status = "running" if one.lives else "lost"
+            table.add_row(
+                store.root.name,
+                Text(one.host),
+                str(one.pid),
+                Text(_WORD[status], style=_COLOURS[status]),
+                duration_text(time.time() - one.since),
+                f"{one.ended.get('completed', 0):,}",
+                f"{one.ended.get('failed', 0):,}",
+                f"{one.held:,}",
+            )
+    table.caption = f"{count} process{'' if count == 1 else 'es'} at work on sweeps"
     return table

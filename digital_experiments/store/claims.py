@@ -11,11 +11,12 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import NamedTuple
 
 from digital_experiments.files import append, make_folder
-from digital_experiments.ids import new_id
+from digital_experiments.ids import new_id, started
 from digital_experiments.store.flight import SILENT, own_heartbeat, process_lives
 from digital_experiments.store.layout import CLAIMS
 
@@ -29,6 +30,59 @@ class Ended(NamedTuple):
 
     id: str
     status: str
+
+
+class Sweeper(NamedTuple):
+    """A process that resumes a sweep on a store, or died of it.
+
+    Attributes
+    ----------
+    host : str
+        Where it runs.
+    pid : int
+        Its number there.
+    since : float
+        When it began, in seconds since the epoch.
+    lives : bool
+        Whether it still runs.
+    ended : dict of int
+        How many runs it has ended, by how.
+    held : int
+        How many configs it has claimed and not ended.
+    """
+
+    host: str
+    pid: int
+    since: float
+    lives: bool
+    ended: dict[str, int]
+    held: int
+
+
+def sweepers(root: str) -> list[Sweeper]:
+    """Who resumes sweeps on a store, the oldest first."""
+    folder = f"{root}/{CLAIMS}"
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        inodes = Counter(os.stat(entry.path).st_ino for entry in os.scandir(f"{folder}/held"))
+        for name in sorted(n for n in os.listdir(folder) if n.endswith(_LOG)):
+            with suppress(FileNotFoundError):
+                found.append(_sweeper(f"{folder}/{name}", inodes))
+    return found
+
+
+def _sweeper(path: str, inodes: Counter[int]) -> Sweeper:
+    with open(path, "rb") as file:
+        first, _, rest = file.read().partition(b"\n")
+        status = os.fstat(file.fileno())
+    try:
+        owner = json.loads(first)
+        host, pid = str(owner["host"]), int(owner["pid"])
+    except (ValueError, KeyError, TypeError):  # it is being written, or was torn
+        host, pid = "?", 0
+    ended = Counter(told.status for told in _ended(rest.decode(errors="replace")).values())
+    since = started(os.path.basename(path).removesuffix(_LOG))
+    return Sweeper(host, pid, since, not is_dead(path), dict(ended), inodes[status.st_ino])
 
 
 class Claims:
@@ -63,7 +117,7 @@ class Claims:
                 os.link(self._log, path)
                 self._own.add(key)
                 return True
-            if not (self._is_dead(path) and self._bury(path)):
+            if not (is_dead(path) and self._bury(path)):
                 return False
         return False
 
@@ -110,18 +164,6 @@ class Claims:
             with suppress(OSError):
                 os.utime(self._log)
 
-    def _is_dead(self, path: str) -> bool:
-        """Whether the owner of a claim, or of a log, has ended."""
-        try:
-            silent = time.time() - os.stat(path).st_mtime
-            with open(path, "rb") as file:
-                owner = json.loads(file.readline())
-            return not process_lives(owner) or (silent > SILENT and not _is_here(owner))
-        except FileNotFoundError:
-            return False
-        except (ValueError, KeyError, TypeError):  # it is being written, or was torn
-            return silent > SILENT
-
     def _bury(self, path: str) -> bool:
         """Remove the claim of a dead owner; of several who would, one does."""
         grave = path + _GRAVE
@@ -133,7 +175,7 @@ class Claims:
                     os.rmdir(grave)
             return False
         try:
-            if not self._is_dead(path):
+            if not is_dead(path):
                 return False
             os.unlink(path)
             return True
@@ -144,9 +186,22 @@ class Claims:
     def _remove_dead(self) -> None:
         for name in os.listdir(self._folder):
             path = f"{self._folder}/{name}"
-            if name.endswith(_LOG) and name != self._name and self._is_dead(path):
+            if name.endswith(_LOG) and name != self._name and is_dead(path):
                 with suppress(FileNotFoundError):
                     os.unlink(path)
+
+
+def is_dead(path: str) -> bool:
+    """Whether the owner of a claim, or of a log, has ended."""
+    try:
+        silent = time.time() - os.stat(path).st_mtime
+        with open(path, "rb") as file:
+            owner = json.loads(file.readline())
+        return not process_lives(owner) or (silent > SILENT and not _is_here(owner))
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):  # it is being written, or was torn
+        return silent > SILENT
 
 
 def _is_here(owner: dict[str, object]) -> bool:

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from digital_experiments import Experiment, current_run, experiment, log_metric, open_experiment
+from digital_experiments.cli import main
 from digital_experiments.controllers import GridSearch, RandomSearch
 from digital_experiments.errors import RunLost, RunsFailedWarning, RunTimedOut
 from digital_experiments.store.claims import Claims
@@ -382,6 +384,13 @@ def test_several_processes_share_a_grid_and_one_is_killed(folder: Path) -> None:
     while len(list(folder.glob("store/*.pkl"))) < 100:
         time.sleep(0.02)
     jobs[0].kill()
+    jobs[0].wait()
+    told = CliRunner().invoke(main, ["sweep", "status", "store"]).output
+    assert [line.split()[2] for line in told.splitlines() if str(jobs[0].pid) in line] == [
+        str(jobs[0].pid)
+    ]
+    assert "? lost" in told
+    assert told.count("▸ running") == 3
     assert [job.wait(60) for job in jobs] == [-signal.SIGKILL, 0, 0, 0]
     store = open_experiment("store")
     done = [(o.config["a"], o.config["b"]) for o in store.observations()]
@@ -392,6 +401,7 @@ def test_several_processes_share_a_grid_and_one_is_killed(folder: Path) -> None:
     assert store.check().ok
     subprocess.run([sys.executable, "grid.py", "serial"], check=True)
     assert len(store.observations(status="failed")) == 2  # but who comes later does
+    assert "0 processes" in CliRunner().invoke(main, ["sweep", "status", "store"]).output
 
 
 def test_the_claim_of_a_dead_process_is_taken_over_by_one(folder: Path) -> None:
