@@ -176,6 +176,22 @@ def parallel(axes: Sequence[tuple[str, Sequence[Any]]], labels: Sequence[str]) -
     return _svg("".join(drawn) + marks, [])
 
 
+def bars(names: Sequence[str], shares: Sequence[float], title: str) -> str:
+    """A bar for each name, as long as its share of 1."""
+    left, height = 160, 26
+    room = WIDTH - left - 70
+    parts = [f'<text x="{left}" y="16" opacity=".7">{escape(title)}</text>']
+    for n, (name, share) in enumerate(zip(names, shares, strict=True)):
+        y = 30 + n * height
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name[:22])}</text>'
+            f'<rect x="{left}" y="{y}" width="{max(share * room, 1):.1f}" height="{height - 8}" '
+            f'rx="2" fill="{colour(0)}"/>'
+            f'<text x="{left + max(share * room, 1) + 8:.1f}" y="{y + 14}">{share:.0%}</text>'
+        )
+    return _svg("".join(parts), [], 40 + len(names) * height)
+
+
 def _between(share: float | None) -> str:
     """A colour from blue to orange."""
     if share is None:
@@ -360,9 +376,8 @@ def _thinned(line: Line, most: int) -> Line:
     return Line(line.label, line.colour, x.tolist(), y.tolist())
 
 
-def _svg(content: str, legend: Sequence[tuple[str, str]]) -> str:
-    rows = (len(legend) + 1) // 2
-    height = HEIGHT + rows * 18
+def _svg(content: str, legend: Sequence[tuple[str, str]], height: int = HEIGHT) -> str:
+    height += (len(legend) + 1) // 2 * 18
     entries = "".join(
         f'<g transform="translate({_LEFT + n % 2 * 325} {HEIGHT + n // 2 * 18})">'
         f'<rect y="2" width="12" height="4" rx="2" fill="{escape(shade)}"/>'

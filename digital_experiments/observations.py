@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from digital_experiments.charts import Chart
+    from digital_experiments.importance import Importance
 
 _ROWS_SHOWN = 20
 _STYLE = (
@@ -176,6 +177,48 @@ class Observations(list[Observation]):
             if not isinstance(name, str):
                 raise TypeError(f"plot expects names of metrics or columns, not {name!r}.")
         return plot(self, names, log)
+
+    def importance(self, column: str = "result", direction: str = "max") -> Importance:
+        """Which fields of the config matter for being among the best in a column.
+
+        Parameters
+        ----------
+        column : str
+            As in the table: ``result``, ``result.accuracy``, ``metrics.loss``.
+        direction : {"max", "min"}
+            Which end is best.
+
+        Returns
+        -------
+        Importance
+            A mapping of the fields to shares that add up to 1, the largest first.
+
+        Raises
+        ------
+        UnknownColumn, ValueError
+            If there is no such column; if fewer than four observations have a number there, or
+            no field of the config differs.
+        ModuleNotFoundError
+            If Optuna is missing.
+
+        References
+        ----------
+        Watanabe, Bansal and Hutter, "PED-ANOVA: efficiently quantifying hyperparameter importance
+        in arbitrary subspaces", IJCAI 2023; by Optuna.
+
+        Examples
+        --------
+        >>> from digital_experiments import Observation
+        >>> runs = Observations(
+        ...     Observation(str(n), {"lr": n / 40, "seed": n * 7 % 40}, -(n - 20) ** 2, {})
+        ...     for n in range(40)
+        ... )
+        >>> list(runs.importance())
+        ['lr', 'seed']
+        """
+        from digital_experiments.importance import importance
+
+        return importance(self, column, direction)
 
     def _repr_html_(self) -> str:
         import html

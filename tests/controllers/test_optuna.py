@@ -111,3 +111,24 @@ def test_what_is_wrong_is_told(hill: Experiment[..., Any]) -> None:
         OptunaSearch(maximise="result.heigth", x=(0.1, 1.0)).control(hill)
     with pytest.raises(TypeError, match="missing a required"):
         OptunaSearch(maximise="result.height", nothing=(0.1, 1.0)).control(hill)
+
+
+def test_what_matters_is_told_and_drawn(hill: Experiment[..., Any]) -> None:
+    from digital_experiments.controllers import LatinHypercube
+
+    LatinHypercube(seed=1, x=(1e-4, 1.0, "log"), n=(1, 9), kind=["a", (1, 2)]).control(hill, n=80)
+    found = hill.observations().importance("result.height")
+    assert next(iter(found)) == "n"
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["kind"] < 0.1
+    assert "n  " in repr(found)
+    assert "█" in repr(found)
+    assert "of 80 observations" in repr(found)
+    assert found._repr_html_().count("<rect") == 3
+    assert found.plot().save("importance.svg").exists()
+    with pytest.raises(UnknownColumn, match=r"Did you mean 'result\.height'"):
+        hill.observations().importance("result.heigth")
+    with pytest.raises(ValueError, match="at least 4"):
+        hill.observations()[:3].importance("result.height")
+    with pytest.raises(ValueError, match="'max' or 'min'"):
+        hill.observations().importance("result.height", "most")
