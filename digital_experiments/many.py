@@ -15,6 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
+from digital_experiments.callbacks import Callback, GitInfo, PipFreeze, SystemInfo
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.config import Binder, Config
 from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
@@ -88,6 +89,7 @@ class Runnable(Protocol):
     """What is asked of an experiment."""
 
     name: str
+    callbacks: list[Callback]
 
     @property
     def backend(self) -> Backend: ...  # noqa: D102
@@ -245,6 +247,8 @@ class Many:
         with ExitStack() as stack:
             stack.callback(self._record_interrupted)
             stack.enter_context(self.executor)
+            if self.executor.travels:
+                self._look_around()
             self.executor.start(worker.awaited if self.executor.awaits else worker)
             waiting = iter(calls)
             more = True
@@ -257,6 +261,18 @@ class Many:
                 except Empty:  # others may have given something back
                     continue
                 yield from self._land(*ended)
+
+    def _look_around(self) -> None:
+        """Have facts of git, packages and system at hand before processes are forked.
+
+        Git is asked by a subprocess. Were one started while a worker is forked, the worker would
+        hold its pipe, and it would be waited for as long as the worker lives.
+        """
+        nobody = Observation("", {}, None, {})
+        for callback in self.experiment.callbacks:
+            if isinstance(callback, (GitInfo, PipFreeze, SystemInfo)):
+                with suppress(Exception):  # the runs tell of it
+                    callback.end(nobody)
 
     def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
         worker = Worker(self.experiment)

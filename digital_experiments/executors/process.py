@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import sys
+import warnings
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 from digital_experiments.executors.base import Executor, Task, WorkerDied, checked_workers
 
 _PATIENCE = 3.0  # seconds that a worker has to end when it is told to
+_FORK = r"This process .* is multi-threaded, use of fork"
 _function: Task | None = None
 
 
@@ -52,6 +54,7 @@ class ProcessExecutor(Executor):
                 "executor='serial' or 'thread' there."
             )
         forks = sys.platform == "linux"
+        warnings.filterwarnings("ignore", _FORK, DeprecationWarning)  # pebble's threads are ready
         self._pool = ProcessPool(
             max_workers=self.workers,
             initializer=_begin,

@@ -64,7 +64,10 @@ def sweepers(root: str) -> list[Sweeper]:
     folder = f"{root}/{CLAIMS}"
     found = []
     with suppress(FileNotFoundError, NotADirectoryError):
-        inodes = Counter(os.stat(entry.path).st_ino for entry in os.scandir(f"{folder}/held"))
+        inodes: Counter[int] = Counter()
+        for name in os.listdir(f"{folder}/held"):
+            with suppress(FileNotFoundError):  # it was given back meanwhile
+                inodes[os.stat(f"{folder}/held/{name}").st_ino] += 1
         for name in sorted(n for n in os.listdir(folder) if n.endswith(_LOG)):
             with suppress(FileNotFoundError):
                 found.append(_sweeper(f"{folder}/{name}", inodes))
