@@ -143,10 +143,10 @@ def _with_marks(plain: Plain, blobs: BlobReader) -> Plain:
         return type(plain)(_with_marks(item, blobs) for item in plain)
     if not isinstance(plain, dict):
         return plain
-    view = plain.get("view")
-    if not isinstance(view, dict) or view.get("fields"):
+    if not ("$pickle" in plain or "$blob" in plain):
         return {key: _with_marks(item, blobs) for key, item in plain.items()}
-    mark = _mark(plain, blobs)
+    view = plain.get("view") or {}
+    mark = None if view.get("fields") else _mark(plain, blobs)
     return {**plain, "view": {**view, "repr": f"{view.get('repr')} #{mark[:6]}"}} if mark else plain
 
 

@@ -29,7 +29,12 @@ def status_of(error: BaseException | None) -> str:
         return error.status
     if isinstance(error, Exception):
         return "failed"
-    return "timeout" if TIMED_OUT in error.args else "interrupted"
+    return "timeout" if is_timeout(error) else "interrupted"
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a coroutine was cancelled because its time was over."""
+    return any(told is TIMED_OUT for told in error.args)  # others may be of any type
 
 
 def error_facts(error: BaseException) -> dict[str, str]:

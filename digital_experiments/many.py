@@ -106,8 +106,9 @@ class Runnable(Protocol):
 class Worker:
     """Makes attempts, wherever it is: it is what executors run."""
 
-    def __init__(self, experiment: Runnable) -> None:
+    def __init__(self, experiment: Runnable, travels: bool = False) -> None:
         self.experiment = experiment
+        self.travels = travels
 
     def __call__(self, attempts: Sequence[Attempt]) -> Answer:
         """Make the runs of some attempts, one after another."""
@@ -122,7 +123,7 @@ class Worker:
         try:
             _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
         except Exception as problem:
-            return _outcome(plan, fit_to_travel(problem))
+            return _outcome(plan, fit_to_travel(problem) if self.travels else problem)
         finally:
             assigned.reset(token)
         return _outcome(plan, None)
@@ -243,7 +244,7 @@ class Many:
         if isinstance(self.executor, SerialExecutor):
             yield from self._run_here(calls)
             return
-        worker = Worker(self.experiment)
+        worker = Worker(self.experiment, self.executor.travels)
         with ExitStack() as stack:
             stack.callback(self._record_interrupted)
             stack.enter_context(self.executor)

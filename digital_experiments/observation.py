@@ -390,10 +390,9 @@ class Observation:
 
     def outcome(self) -> str:
         """The result in one line, or what went wrong instead."""
-        if self.status in ("running", "lost"):
-            return self.status
         if self.error is None:
-            return short_repr(self.shown("result"))
+            in_flight = self.status in ("running", "lost")
+            return self.status if in_flight else short_repr(self.shown("result"))
         first = printable(str(self.error.get("message", "")).partition("\n")[0])
         kind = self.error.get("type", "")
         return f"{self.status}: {kind}: {short_text(first)}" if first else f"{self.status}: {kind}"

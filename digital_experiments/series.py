@@ -254,6 +254,8 @@ def _of_whole(work: Callable[[list[Point]], T], points: list[Point]) -> T:
     """What some work makes of points; of the whole ones alone if it fails for the others."""
     try:
         return work(points)
+    except UnknownColumn:
+        raise
     except (TypeError, ValueError, LookupError):
         return work(whole_points(points))
 
@@ -298,6 +300,8 @@ def frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     UnknownColumn
         If there is no such series.
     """
+    if key is not None and not isinstance(key, str):
+        raise TypeError(f"metrics expects the name of one series, not {key!r}.")
     with paused_collection():
         return _of_whole(partial(_frame_of, key=key), points)
 
@@ -307,8 +311,6 @@ def _frame_of(points: list[Point], key: str | None) -> pandas.DataFrame:
     import pandas
 
     if key is not None:
-        if not isinstance(key, str):
-            raise TypeError(f"metrics expects the name of one series, not {key!r}.")
         known = _by_key(points)
         if key not in known:
             raise UnknownColumn(f"No metric {key!r} was logged. {did_you_mean(key, known)}")

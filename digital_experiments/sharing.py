@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from digital_experiments.config import Config, config_key
+from digital_experiments.errors import RecordingWarning
+from digital_experiments.faults import warn_user
 from digital_experiments.many import Call, Outcome, Runnable
 from digital_experiments.selection import STATUSES
 from digital_experiments.store.claims import Claims
@@ -29,7 +32,9 @@ class Sharing:
         """The numbers of the calls that were done already, and their observations."""
         self._statuses = [s for s in STATUSES if s not in (*retry, "running")]
         self._keys: dict[int, str] = {}
-        self._claims = Claims(str(experiment.backend.root))
+        self._claims: Claims | None = None
+        with self._alone_if_it_fails():
+            self._claims = Claims(str(experiment.backend.root))
         self._done = self._look()
 
     def _look(self) -> dict[str, str]:
@@ -56,7 +61,8 @@ class Sharing:
                 waiting.append((number, call, key))
         while waiting := [one for one in waiting if not self._is_done(one[0], one[2])]:
             yield None
-            self._hear()
+            with self._alone_if_it_fails():
+                self._hear()
             for one in list(waiting):
                 number, call, key = one
                 if key not in self._done and self._is_ours(number, key):
@@ -76,17 +82,40 @@ class Sharing:
 
     def _is_ours(self, number: int, key: str) -> bool:
         """Claim a config, unless it was done meanwhile."""
-        if not self._claims.take(key):
-            return False
-        self._hear()
-        if key in self._done:
-            self._claims.release(key, self._done[key], "completed")
+        if key in self._keys.values() or not self._claim(key):
             return False
         self._keys[number] = key
         return True
 
+    def _claim(self, key: str) -> bool:
+        with self._alone_if_it_fails():
+            if self._claims is None:
+                return True
+            if not self._claims.take(key):
+                return False
+            self._hear()
+            if key in self._done:
+                self._claims.give_back(key)
+                return False
+        return True
+
+    @contextmanager
+    def _alone_if_it_fails(self) -> Iterator[None]:
+        """Go on without the others where claims can't be kept, and say so."""
+        try:
+            yield
+        except OSError as problem:
+            self._claims = None
+            warn_user(
+                f"Nobody else should run this sweep on {self.experiment.backend.root} now: what is "
+                f"run can't be claimed there, because {problem}.",
+                RecordingWarning,
+            )
+
     def _hear(self) -> None:
         """Take note of what others have done."""
+        if self._claims is None:
+            return
         look, ended = self._claims.news()
         if look:
             self._done.update(self._look())
@@ -97,8 +126,13 @@ class Sharing:
         key = self._keys.pop(number, None)
         if key is not None:
             self._done[key] = outcome.id
-            self._claims.release(key, outcome.id, "failed" if outcome.error else "completed")
+            with self._alone_if_it_fails():
+                if self._claims is not None:
+                    status = "failed" if outcome.error else "completed"
+                    self._claims.release(key, outcome.id, status)
 
     def close(self) -> None:
         """Give back what was claimed."""
-        self._claims.close()
+        with self._alone_if_it_fails():
+            if self._claims is not None:
+                self._claims.close()

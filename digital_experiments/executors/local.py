@@ -10,6 +10,7 @@ from typing import Any
 
 from digital_experiments.errors import TIMED_OUT
 from digital_experiments.executors.base import Executor, Task, checked_workers
+from digital_experiments.faults import is_timeout
 
 
 class SerialExecutor(Executor):
@@ -85,7 +86,7 @@ class AsyncExecutor(Executor):
         try:
             return await self._function(argument)
         except asyncio.CancelledError as problem:
-            if TIMED_OUT in problem.args:
+            if is_timeout(problem):
                 raise TimeoutError(TIMED_OUT) from None
             raise
         finally:

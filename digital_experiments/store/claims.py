@@ -23,6 +23,7 @@ from digital_experiments.store.layout import CLAIMS
 _LOG = ".log"
 _GRAVE = ".grave"
 _SIGN = 15.0  # seconds between two signs of life
+_SETTLED = 0.1  # seconds after which a folder's time stamp tells of every change
 
 
 class Ended(NamedTuple):
@@ -127,9 +128,10 @@ class Claims:
     def release(self, key: str, id: str, status: str) -> None:
         """Tell the others what came of a run, and give its config back."""
         append(self._log, f"{key} {id} {status}\n".encode())
-        self._give_back(key)
+        self.give_back(key)
 
-    def _give_back(self, key: str) -> None:
+    def give_back(self, key: str) -> None:
+        """Let others have a config that was not run."""
         self._own.discard(key)
         with suppress(FileNotFoundError):
             os.unlink(f"{self._held}/{key}")
@@ -140,7 +142,8 @@ class Claims:
         It is to be looked at again when somebody has come or gone: who goes takes the log along.
         """
         seen = os.stat(self._folder).st_mtime_ns
-        changed, self._folder_seen = seen != self._folder_seen, seen
+        changed = seen != self._folder_seen
+        self._folder_seen = seen if time.time() - seen / 1e9 > _SETTLED else 0
         if changed:
             logs = [n for n in os.listdir(self._folder) if n.endswith(_LOG) and n != self._name]
             self._read = {name: self._read.get(name, 0) for name in logs}
@@ -158,7 +161,7 @@ class Claims:
         """Give everything back."""
         self._closed.set()
         for key in list(self._own):
-            self._give_back(key)
+            self.give_back(key)
         with suppress(FileNotFoundError):
             os.unlink(self._log)
 
@@ -187,6 +190,11 @@ class Claims:
                 os.rmdir(grave)
 
     def _remove_dead(self) -> None:
+        """Remove what processes have left that were killed."""
+        for name in os.listdir(self._held):
+            path = f"{self._held}/{name}"
+            if not name.endswith(_GRAVE) and is_dead(path):
+                self._bury(path)
         for name in os.listdir(self._folder):
             path = f"{self._folder}/{name}"
             if name.endswith(_LOG) and name != self._name and is_dead(path):

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from digital_experiments import Experiment, current_run, experiment, log_metric, open_experiment
 from digital_experiments.cli import main
 from digital_experiments.controllers import GridSearch, RandomSearch
-from digital_experiments.errors import RunLost, RunsFailedWarning, RunTimedOut
+from digital_experiments.errors import RecordingWarning, RunLost, RunsFailedWarning, RunTimedOut
 from digital_experiments.store.claims import Claims
 
 EVERYWHERE = ["serial", "thread", "process"]
@@ -128,6 +128,21 @@ def test_the_first_failure_is_raised_where_that_is_asked(
     assert power.observations(status="failed")
 
 
+def test_an_exception_of_any_class_is_raised() -> None:
+    class Local(Exception):
+        """It can't be pickled."""
+
+    @experiment(root="store")
+    def fit() -> None:
+        raise Local("mine")
+
+    for executor in ("serial", "thread"):
+        with pytest.raises(Local, match="mine"):
+            fit.map([{}], executor=executor, on_error="raise")
+    with pytest.raises(RuntimeError, match="Local: mine"):
+        fit.map([{}], executor="process", on_error="raise")
+
+
 def test_a_worker_that_dies_costs_its_run() -> None:
     @experiment(root="store")
     def work(x: int, tries: str = "") -> int:
@@ -149,6 +164,11 @@ def test_a_worker_that_dies_costs_its_run() -> None:
     assert lost[0].metadata["code"]
     assert lost[0].error is not None
     assert lost[0].error["type"].endswith("RunLost")
+    assert "Its worker is gone" in repr(lost[0])
+    work.delete(lost[0])
+    assert len(work.observations(status="lost")) == 6  # with the one that was raised
+    work.restore(lost[0].id)
+    assert work.load(lost[0].id).status == "lost"
 
 
 def test_a_worker_that_dies_once_is_tried_again(folder: Path) -> None:
@@ -413,13 +433,15 @@ def test_the_claim_of_a_dead_process_is_taken_over_by_one(folder: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     claims = [Claims(str(folder / "store")) for _ in range(4)]
+    assert not list(Path("store/claims/held").iterdir())  # who comes tidies up
+    subprocess.run([sys.executable, "-c", code], check=True)  # this one dies while they run
     assert [one.take("key") for one in claims].count(True) == 1
     (owner,) = (one for one in claims if Path("store/claims/held/key").samefile(one._log))
     owner.release("key", "some-id", "completed")
     for one in claims:
         if one is not owner:
             assert one.news()[1]["key"] == ("some-id", "completed")
-    for one in claims:
+    for one in [*claims, Claims(str(folder / "store"))]:
         one.close()
     assert [path.name for path in Path("store/claims").iterdir()] == ["held"]
 
@@ -506,3 +528,37 @@ def test_a_terminal_shows_how_far_it_is_and_a_file_does_not(folder: Path) -> Non
     assert "1 not completed" in told.stdout
     assert "5/?" in told.stdout
     assert "/s" in told.stdout
+
+
+@pytest.mark.parametrize("refused", ["link", "listdir"])
+def test_where_nothing_can_be_claimed_a_grid_is_run_all_the_same(
+    refused: str, power: Experiment[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power(1)
+    real = getattr(os, refused)
+
+    def refuse(*places: Any, **how: Any) -> Any:
+        if "claims" in str(places[0]):
+            raise PermissionError(1, "hard links are not for this file system")
+        return real(*places, **how)
+
+    monkeypatch.setattr(os, refused, refuse)
+    with pytest.warns(
+        RecordingWarning, match="can't be claimed there, because .*hard links"
+    ) as told:
+        GridSearch(x=[1, 2, 3, 3], n=[2]).control(power)
+    assert len(told) == 1
+    assert sorted(power.to_dataframe()["config.x"]) == [1, 2, 3]
+
+
+def test_who_comes_within_the_same_moment_is_heard(folder: Path) -> None:
+    for _ in range(20):
+        first = Claims(str(folder / "store"))
+        second = Claims(str(folder / "store"))  # within one tick of the folder's time stamp
+        first.news()
+        third = Claims(str(folder / "store"))
+        for other in (second, third):
+            other.release(other._name, "some-id", "completed")
+        assert len(first.news()[1]) == 2
+        for one in (first, second, third):
+            one.close()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from digital_experiments import (
@@ -300,6 +301,7 @@ def test_recursion_records_every_level_even_at_pythons_limit() -> None:
         (ValueError("bad"), "failed"),
         (KeyboardInterrupt(), "interrupted"),
         (SystemExit(3), "interrupted"),
+        (SystemExit(np.arange(2)), "interrupted"),
     ],
 )
 def test_what_is_raised_is_recorded_and_raised_again(raised: BaseException, status: str) -> None:

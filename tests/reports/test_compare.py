@@ -195,6 +195,7 @@ class Plain:
         (np.array([1, 2]), np.array([1, 3])),
         ({"w": np.zeros(3)}, {"w": np.ones(3)}),
         ([np.zeros(20_000)], [np.ones(20_000)]),
+        ({"view": {"a": np.zeros(3)}}, {"view": {"a": np.ones(3)}}),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})),
         (Plain(1), Plain(2)),
         (0.1 + 0.2, 0.3),
