@@ -54,9 +54,36 @@ class Controller(ABC):
     [0, 1, 4]
     """
 
+    _resumes = False
+    """Whether configs that are done already are not run again."""
+
+    _ahead: int | None = None
+    """How many configs are planned ahead for each worker, as for :meth:`Experiment.imap`."""
+
     @abstractmethod
     def suggest(self, experiment: Any) -> dict[str, Any] | None:
         """The config to run next, or None if there is none."""
+
+    def _plan(
+        self, experiment: Any, n: int | None, overloads: dict[str, Any]
+    ) -> Iterable[dict[str, Any]]:
+        """The configs that :meth:`control` is to run; by default what is suggested.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            What is to be run.
+        n : int or None
+            How many, if that was said.
+        overloads : dict
+            Parameters that every run gets, whatever is planned.
+        """
+        suggested = iter(lambda: self.suggest(experiment), None)
+        return islice(suggested, 1 if n is None else n)
+
+    def _told(self, observation: Observation) -> bool:
+        """Take note of a run that has ended; whether it did what it was for."""
+        return observation.status == "completed"
 
     def control(
         self,
@@ -67,14 +94,15 @@ class Controller(ABC):
         workers: int | None = None,
         **overloads: Any,
     ) -> None:
-        """Run what is suggested.
+        """Run what is planned; a run that fails does not keep the others from being made.
 
         Parameters
         ----------
         experiment : Experiment
             What to run.
         n : int, optional
-            How many runs at most; one by default.
+            How many runs at most; by default what the controller is for: all of a grid, one of
+            what is suggested.
         executor, workers
             Where, and how many at once: as for :meth:`Experiment.map`. Several at once are
             suggested before those before them have ended.
@@ -93,38 +121,22 @@ class Controller(ABC):
         RunsFailedWarning
             At the end, if runs raised an exception. They are recorded, and the others are made.
         """
-        count = checked_count(1 if n is None else n)
-        suggested = iter(lambda: self.suggest(experiment), None)
-        configs = ({**config, **overloads} for config in islice(suggested, count))
-        run_all(experiment, configs, executor, workers)
-
-
-def run_all(
-    experiment: Searchable,
-    configs: Iterable[dict[str, Any]],
-    executor: Any,
-    workers: int | None,
-    resume: bool = False,
-) -> None:
-    """Run configs; one that fails does not keep the others from being run."""
-    total = 0
-    failed: list[Observation] = []
-    for observation in experiment.imap(configs, executor, workers, resume=resume):
-        total += 1
-        if observation.status != "completed":
-            failed.append(observation)
-    warn_failed(failed, total)
-
-
-def warn_failed(failed: list[Observation], total: int) -> None:
-    """Tell of the runs that did not complete, if there are any."""
-    if failed:
-        warnings.warn(
-            f"{len(failed)} of {total} runs failed, the last as {failed[-1].outcome()}. They are "
-            "recorded with their tracebacks: observations(status='failed').",
-            RunsFailedWarning,
-            stacklevel=4,
-        )
+        planned = self._plan(experiment, None if n is None else checked_count(n), overloads)
+        configs = ({**config, **overloads} for config in planned)
+        ended = experiment.imap(configs, executor, workers, resume=self._resumes, ahead=self._ahead)
+        total = 0
+        failed: list[Observation] = []
+        for observation in ended:
+            total += 1
+            if not self._told(observation):
+                failed.append(observation)
+        if failed:
+            warnings.warn(
+                f"{len(failed)} of {total} runs failed, the last as {failed[-1].outcome()}. They "
+                "are recorded with their tracebacks: observations(status='failed').",
+                RunsFailedWarning,
+                stacklevel=2,
+            )
 
 
 def checked_count(n: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from digital_experiments.controllers.base import Controller, Searchable, checked_count, run_all
+from digital_experiments.controllers.base import Controller, checked_count
 
 
 class Range(NamedTuple):
@@ -102,19 +102,16 @@ class _Design(Controller):
             self._given = iter(self.points(1000))
         return next(self._given, None)
 
-    def control(
-        self,
-        experiment: Searchable,
-        n: int | None = None,
-        *,
-        executor: Any = "serial",
-        workers: int | None = None,
-        **overloads: Any,
-    ) -> None:
-        """Run a design of ``n`` points, as a whole better spread than ``n`` single ones."""
-        count = checked_count(1 if n is None else n)
-        points = ({**point, **overloads} for point in self.points(count))
-        run_all(experiment, points, executor, workers, resume=self.seed is not None)
+    @property
+    def _resumes(self) -> bool:  # type: ignore[override] # only a seed makes the same points again
+        """Whether points that are done already are not run again."""
+        return self.seed is not None
+
+    def _plan(
+        self, experiment: Any, n: int | None, overloads: dict[str, Any]
+    ) -> Iterable[dict[str, Any]]:
+        """A design of ``n`` points, as a whole better spread than ``n`` single ones."""
+        return self.points(1 if n is None else n)
 
 
 class LatinHypercube(_Design):
@@ -216,16 +213,8 @@ class Repeat(Controller):
         """The next of them."""
         return next(self._given, None)
 
-    def control(
-        self,
-        experiment: Searchable,
-        n: int | None = None,
-        *,
-        executor: Any = "serial",
-        workers: int | None = None,
-        **overloads: Any,
-    ) -> None:
-        """Run them all, or ``n`` at most."""
-        count = None if n is None else checked_count(n)
-        configs = ({**config, **overloads} for config in islice(self._all(), count))
-        run_all(experiment, configs, executor, workers)
+    def _plan(
+        self, experiment: Any, n: int | None, overloads: dict[str, Any]
+    ) -> Iterable[dict[str, Any]]:
+        """All of them, or ``n`` at most."""
+        return islice(self._all(), n)

@@ -7,14 +7,15 @@ from itertools import islice, product
 from typing import Any
 
 from digital_experiments.config import config_key
-from digital_experiments.controllers.base import Controller, Searchable, checked_count, run_all
+from digital_experiments.controllers.base import Controller, Searchable
 
 
 class GridSearch(Controller):
     """Runs every combination of the values given that has not been run yet.
 
     A point is done when an observation of the current code completed with it; parameters that
-    are not in the grid count with their defaults.
+    are not in the grid count with their defaults. Several processes and machines may run the
+    same grid at once on one store: no point is run twice.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ class GridSearch(Controller):
     4
     """
 
+    _resumes = True
+
     def __init__(self, **dimensions: Iterable[Any]) -> None:
         for name, values in dimensions.items():
             if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -58,53 +61,23 @@ class GridSearch(Controller):
         """The first point that has not been run."""
         return next(self._pending(experiment, {}), None)
 
-    def control(
-        self,
-        experiment: Searchable,
-        n: int | None = None,
-        *,
-        executor: Any = "serial",
-        workers: int | None = None,
-        **overloads: Any,
-    ) -> None:
-        """Run all points that have not been run, or the first ``n`` of those.
+    def _plan(
+        self, experiment: Searchable, n: int | None, overloads: dict[str, Any]
+    ) -> Iterable[dict[str, Any]]:
+        """All points, or the first ``n`` of those that have not been run."""
+        return self._points() if n is None else islice(self._pending(experiment, overloads), n)
 
-        Several processes and machines may do so at once on one store: no point is run twice.
-
-        Parameters
-        ----------
-        experiment : Experiment
-            What to run.
-        n : int, optional
-            How many runs at most; all by default.
-        executor, workers
-            Where, and how many at once: as for :meth:`Experiment.map`.
-        **overloads
-            Parameters that every run gets, in place of the grid's.
-
-        Warns
-        -----
-        RunsFailedWarning
-            At the end, if runs raised an exception. They are recorded, and count as not done.
-        """
-        count = None if n is None else checked_count(n)
-        if count is None:
-            run_all(experiment, self._points(overloads), executor, workers, resume=True)
-            return
-        pending = islice(self._pending(experiment, overloads), count)
-        run_all(experiment, pending, executor, workers, resume=True)
-
-    def _points(self, overloads: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _points(self) -> Iterator[dict[str, Any]]:
         for values in product(*self.dimensions.values()):
-            yield {**dict(zip(self.dimensions, values, strict=True)), **overloads}
+            yield dict(zip(self.dimensions, values, strict=True))
 
     def _pending(
         self, experiment: Searchable, overloads: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
         """Points not run yet; what was run is looked up once, when the first is asked for."""
         done = {config_key(o.config) for o in experiment.observations()}
-        for config in self._points(overloads):
-            key = config_key(experiment.complete(config))
+        for config in self._points():
+            key = config_key(experiment.complete({**config, **overloads}))
             if key not in done:
                 done.add(key)
                 yield config

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.config import config_key, same_value
-from digital_experiments.controllers.base import Controller, Searchable, checked_count, warn_failed
+from digital_experiments.controllers.base import Controller, Searchable
 from digital_experiments.controllers.designs import Range, checked_range
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
@@ -59,6 +59,7 @@ class OptunaSearch(Controller):
     True
     """
 
+    _ahead = 0
     study: optuna.Study | None = None
 
     def __init__(
@@ -82,6 +83,7 @@ class OptunaSearch(Controller):
         self.dimensions = {name: checked_range(name, value) for name, value in dimensions.items()}
         self.sampler = sampler
         self.seed = seed
+        self._asked: dict[str, list[optuna.Trial]] = {}
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.dimensions.items())
@@ -92,43 +94,35 @@ class OptunaSearch(Controller):
         study = self._begin(experiment, {})
         return self._config(study.ask())
 
-    def control(
-        self,
-        experiment: Searchable,
-        n: int | None = None,
-        *,
-        executor: Any = "serial",
-        workers: int | None = None,
-        **overloads: Any,
-    ) -> None:
-        """Try ``n`` configs, each suggested by those that have ended before.
+    def _plan(
+        self, experiment: Searchable, n: int | None, overloads: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Configs that Optuna suggests, each by those that have ended before."""
+        self.study = self._begin(experiment, overloads)
+        self._asked = {}
+        for _ in range(1 if n is None else n):
+            trial = self.study.ask()
+            config = self._config(trial)
+            key = config_key(experiment.complete({**config, **overloads}))
+            self._asked.setdefault(key, []).append(trial)
+            yield config
+
+    def _told(self, observation: Observation) -> bool:
+        """Tell the study what came of a trial; whether that was a number for each goal.
 
         Raises
         ------
         UnknownColumn
-            If what is to be optimised is no column of the first run that completes.
+            If what is to be optimised is no column of a run that completed.
         """
-        count = checked_count(1 if n is None else n)
-        study = self.study = self._begin(experiment, overloads)
-        asked: dict[str, list[optuna.Trial]] = {}
-
-        def configs() -> Iterator[dict[str, Any]]:
-            for _ in range(count):
-                trial = study.ask()
-                config = {**self._config(trial), **overloads}
-                asked.setdefault(config_key(experiment.complete(config)), []).append(trial)
-                yield config
-
-        failed: list[Observation] = []
-        for observation in experiment.imap(configs(), executor, workers, ahead=0):
-            trial = asked[config_key(observation.config)].pop()
-            values = self._values(observation)
-            if values is None:
-                study.tell(trial, state=_states().FAIL)
-                failed.append(observation)
-            else:
-                study.tell(trial, values)
-        warn_failed(failed, count)
+        assert self.study is not None
+        trial = self._asked[config_key(observation.config)].pop()
+        values = self._values(observation)
+        if values is None:
+            self.study.tell(trial, state=_states().FAIL)
+        else:
+            self.study.tell(trial, values)
+        return values is not None
 
     def _begin(self, experiment: Searchable, overloads: dict[str, Any]) -> optuna.Study:
         """A study that knows what the store holds."""
