@@ -2,176 +2,39 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from digital_experiments.assigned import Assignment, assigned
-from digital_experiments.callbacks import Callback, GitInfo, PipFreeze, SystemInfo
-from digital_experiments.callbacks.code import plain_function
-from digital_experiments.config import Binder, Config
+from digital_experiments.attempts import Answer, Attempt, Outcome, Runnable, Worker
+from digital_experiments.callbacks import GitInfo, PipFreeze, SystemInfo
+from digital_experiments.calls import Call, Numbered, calls_of
 from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
 from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, executor_of
 from digital_experiments.ids import new_id
 from digital_experiments.observation import Observation
-from digital_experiments.observations import Observations
 from digital_experiments.options import call_kind
-from digital_experiments.run import Run, active_run
-from digital_experiments.selection import ENDED
+from digital_experiments.run import active_run
+from digital_experiments.selection import ENDED, UNDONE
 from digital_experiments.store.flight import read_flight
 from digital_experiments.store.progress import run_progress
-
-if TYPE_CHECKING:
-    from digital_experiments.backends import Backend
+from digital_experiments.travel import check_travels, name_unfit
 
 _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
 ON_ERROR = ("record", "raise")
-RETRY = ("failed", "interrupted", "timeout", "lost")
 _PAUSE = 0.1  # seconds
 _AHEAD = 4  # portions handed over, for each worker
 _PORTION = 0.02  # seconds of work
 _SHORT = 0.0002  # seconds
 _MOST = 100  # calls in a portion
-
-
-class Call(NamedTuple):
-    """The arguments of a run that is to be made."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-Numbered = tuple[int, Call]
-
-
-class Attempt(NamedTuple):
-    """One attempt at a call: what its observation is to be called, and which facts it has."""
-
-    id: str
-    call: Call
-    facts: dict[str, Any]
-
-
-class Outcome(NamedTuple):
-    """What a worker says of an attempt.
-
-    Attributes
-    ----------
-    id : str
-        The observation: of the attempt, or what the cache had.
-    error : BaseException or None
-        What the function raised.
-    observation : Observation or None
-        The observation itself, where the store did not take it.
-    """
-
-    id: str
-    error: BaseException | None
-    observation: Observation | None
-
-
-class Answer(NamedTuple):
-    """What a worker says of some attempts, and how many seconds it was at them."""
-
-    outcomes: list[Outcome]
-    seconds: float
-
-
-class Runnable(Protocol):
-    """What is asked of an experiment."""
-
-    name: str
-    callbacks: list[Callback]
-
-    @property
-    def backend(self) -> Backend: ...  # noqa: D102
-    @property
-    def fingerprint(self) -> str: ...  # noqa: D102
-    def observations(self, *, status: Any) -> Observations: ...  # noqa: D102
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
-    @property
-    def _bind(self) -> Binder: ...
-    def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config: ...
-    def _run(self, config: Config) -> Run: ...
-
-
-class Worker:
-    """Makes attempts, wherever it is: it is what executors run."""
-
-    def __init__(self, experiment: Runnable, travels: bool = False) -> None:
-        self.experiment = experiment
-        self.travels = travels
-
-    def __call__(self, attempts: Sequence[Attempt]) -> Answer:
-        """Make the runs of some attempts, one after another."""
-        begun = time.perf_counter()
-        outcomes = [self.make(attempt) for attempt in attempts]
-        return Answer(outcomes, time.perf_counter() - begun)
-
-    def make(self, attempt: Attempt) -> Outcome:
-        """Make the run of an attempt; its exception is part of the outcome."""
-        plan = Assignment(self.experiment, attempt.id, attempt.facts)
-        token = assigned.set(plan)
-        try:
-            _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
-        except Exception as problem:
-            return _outcome(plan, fit_to_travel(problem) if self.travels else problem)
-        finally:
-            assigned.reset(token)
-        return _outcome(plan, None)
-
-    async def awaited(self, attempts: Sequence[Attempt]) -> Answer:
-        """The same for a coroutine function, on the loop that runs, of one attempt."""
-        begun = time.perf_counter()
-        (attempt,) = attempts
-        plan = Assignment(self.experiment, attempt.id, attempt.facts)
-        assigned.set(plan)  # of this task alone
-        error = None
-        try:
-            await self.experiment(*attempt.call.args, **attempt.call.kwargs)
-        except Exception as problem:
-            error = problem
-        return Answer([_outcome(plan, error)], time.perf_counter() - begun)
-
-
-def _awaited(value: Any) -> None:
-    """See a coroutine or a generator through to its end."""
-    if hasattr(value, "__await__"):
-        import asyncio
-
-        asyncio.run(_wait_for(value))
-    elif hasattr(value, "__anext__"):
-        import asyncio
-
-        asyncio.run(_exhaust(value))
-    elif hasattr(value, "__next__") and hasattr(value, "throw"):
-        for _ in value:
-            pass
-
-
-async def _wait_for(value: Any) -> None:
-    await value
-
-
-async def _exhaust(values: Any) -> None:
-    async for _ in values:
-        pass
-
-
-def _outcome(plan: Assignment, error: BaseException | None) -> Outcome:
-    if plan.run is None:
-        found = plan.found
-        return Outcome(plan.id if found is None else found.id, error, None)
-    kept = None if plan.run.recorded else plan.run.observation
-    return Outcome(plan.run.id, error, kept)
 
 
 class Errand(NamedTuple):
@@ -337,7 +200,7 @@ class Many:
         except BaseException as problem:
             del self._flying[id(flight)]
             if isinstance(problem, (TypeError, AttributeError, pickle.PicklingError)):
-                _name_unfit(errands, problem)
+                name_unfit([(e.number, e.attempt.call) for e in errands], problem)
             raise
         future.add_done_callback(partial(self._arrived, flight))
 
@@ -430,13 +293,13 @@ def many(
     experiment: Runnable,
     configs: Any,
     executor: Any,
-    workers: int | None,
+    workers: int | None = None,
     retries: int = 0,
     timeout: float | None = None,
     on_error: str = "record",
     progress: bool = True,
     resume: bool = False,
-    retry: str | Sequence[str] = RETRY,
+    retry: str | Sequence[str] = UNDONE,
     ahead: int | None = None,
 ) -> Iterator[tuple[int, Observation]]:
     """Check what is asked, then make the runs; see :meth:`Experiment.map`."""
@@ -500,8 +363,8 @@ def checked_retry(retry: str | Sequence[str]) -> list[str]:
     named = retry.split(",") if isinstance(retry, str) else list(retry)
     statuses = [status.strip() for status in named if status.strip()]
     for status in statuses:
-        if status not in RETRY:
-            raise ValueError(f"retry can't name {status!r}. {did_you_mean(status, RETRY)}")
+        if status not in UNDONE:
+            raise ValueError(f"retry can't name {status!r}. {did_you_mean(status, UNDONE)}")
     return statuses
 
 
@@ -523,46 +386,6 @@ def _resumed(
         yield number, experiment.backend.later(id)
 
 
-def check_travels(experiment: Any) -> None:
-    """Refuse a function that holds what can't be handed to another process, and name it.
-
-    A fork would hand it over all the same: a connection or a lock that two processes use is
-    worse than an error.
-    """
-    if _can_travel(experiment.function) is None:
-        return
-    inner = plain_function(experiment.function)
-    held = inspect.getclosurevars(inner) if inner is not None else None
-    for name, value in {**held.nonlocals, **held.globals}.items() if held else ():
-        problem = None if value is experiment else _can_travel(value)
-        if problem is not None:
-            raise TypeError(
-                f"{experiment.name!r} uses {name!r}, which can't be sent to a worker, because "
-                f"{problem}. Make it in the function, or hand over what it is made from."
-            )
-    raise TypeError(
-        f"{experiment.name!r} can't be sent to a worker: {_can_travel(experiment.function)}."
-    )
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-def _can_travel(value: Any) -> Exception | None:
-    """Why a value can't be pickled, if it can't; the data of arrays are not copied for that."""
-    import cloudpickle
-
-    try:
-        cloudpickle.CloudPickler(_Nowhere(), 5, lambda buffer: False).dump(value)
-    except Exception as problem:
-        return problem
-    return None
-
-
 def is_coroutine(experiment: Any) -> bool:
     """Whether an experiment's function is a coroutine function."""
     return call_kind(experiment.function) == "coroutine"
@@ -579,67 +402,3 @@ def shown(
             if advance is not None:
                 advance(failed)
             yield number, observation
-
-
-def _name_unfit(errands: list[Errand], problem: Exception) -> None:
-    """Say which argument can't travel to a worker."""
-    for errand in errands:
-        args, kwargs = errand.attempt.call
-        for name, value in [*enumerate(args), *kwargs.items()]:
-            reason = _can_travel(value)
-            if reason is not None:
-                raise TypeError(
-                    f"Argument {name!r} of config {errand.number} can't be sent to a worker, "
-                    f"because {reason}. Give what it is made from, and make it in the function."
-                ) from problem
-
-
-def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
-    """Calls for configs; those that are at hand are all checked before one is made.
-
-    Parameters
-    ----------
-    configs
-        Dicts of parameters, tuples of arguments; a list of them, a frame with a column for each
-        parameter, or what gives them one after another.
-    complete
-        What makes configs of arguments.
-
-    Raises
-    ------
-    TypeError
-        For what is no config, or does not fit.
-    """
-    if hasattr(configs, "to_dict") and hasattr(configs, "columns"):
-        configs = configs.to_dict("records")
-    if isinstance(configs, (str, bytes, Mapping)) or not isinstance(configs, Iterable):
-        raise TypeError(f"map expects configs, such as [{{'lr': 0.1}}], not {configs!r:.80}.")
-    at_hand = hasattr(configs, "__len__")
-    checked = (_call(n, config, complete) for n, config in enumerate(configs))
-    return list(checked) if at_hand else checked
-
-
-def _call(number: int, config: Any, complete: Binder) -> Call:
-    if isinstance(config, Mapping):
-        call = Call((), dict(config))
-    elif isinstance(config, tuple):
-        call = Call(config, {})
-    else:
-        raise TypeError(
-            f"Config {number} must be a dict of parameters or a tuple of arguments, not "
-            f"{config!r:.80}."
-        )
-    try:
-        complete(*call)
-    except TypeError as problem:
-        raise TypeError(f"Config {number}, {config!r:.200}, does not fit: {problem}") from None
-    return call
-
-
-def fit_to_travel(error: BaseException) -> BaseException:
-    """The exception, or one that can be pickled in its place."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

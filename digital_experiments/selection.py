@@ -17,6 +17,8 @@ Moment = str | date | timedelta | None
 
 ENDED = ("completed", "failed", "interrupted", "timeout")
 STATUSES = (*ENDED, "running", "lost")
+UNDONE = ("failed", "interrupted", "timeout", "lost")
+"""What does not count as done where a sweep is resumed."""
 
 _AGO = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\w*(?:\s+ago)?\s*")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -1,0 +1,141 @@
+"""One attempt at a call, and what comes of it: the part of many runs that a worker does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from digital_experiments.assigned import Assignment, assigned
+from digital_experiments.callbacks import Callback
+from digital_experiments.calls import Call
+from digital_experiments.config import Binder, Config
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.run import Run
+from digital_experiments.travel import fit_to_travel
+
+if TYPE_CHECKING:
+    from digital_experiments.backends import Backend
+
+
+class Attempt(NamedTuple):
+    """One attempt at a call: what its observation is to be called, and which facts it has."""
+
+    id: str
+    call: Call
+    facts: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What a worker says of an attempt.
+
+    Attributes
+    ----------
+    id : str
+        The observation: of the attempt, or what the cache had.
+    error : BaseException or None
+        What the function raised.
+    observation : Observation or None
+        The observation itself, where the store did not take it.
+    """
+
+    id: str
+    error: BaseException | None
+    observation: Observation | None
+
+
+class Answer(NamedTuple):
+    """What a worker says of some attempts, and how many seconds it was at them."""
+
+    outcomes: list[Outcome]
+    seconds: float
+
+
+class Runnable(Protocol):
+    """What is asked of an experiment."""
+
+    name: str
+    callbacks: list[Callback]
+
+    @property
+    def backend(self) -> Backend: ...  # noqa: D102
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+    def observations(self, *, status: Any) -> Observations: ...  # noqa: D102
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
+    @property
+    def _bind(self) -> Binder: ...
+    def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config: ...
+    def _run(self, config: Config) -> Run: ...
+
+
+class Worker:
+    """Makes attempts, wherever it is: it is what executors run."""
+
+    def __init__(self, experiment: Runnable, travels: bool = False) -> None:
+        self.experiment = experiment
+        self.travels = travels
+
+    def __call__(self, attempts: Sequence[Attempt]) -> Answer:
+        """Make the runs of some attempts, one after another."""
+        begun = time.perf_counter()
+        outcomes = [self.make(attempt) for attempt in attempts]
+        return Answer(outcomes, time.perf_counter() - begun)
+
+    def make(self, attempt: Attempt) -> Outcome:
+        """Make the run of an attempt; its exception is part of the outcome."""
+        plan = Assignment(self.experiment, attempt.id, attempt.facts)
+        token = assigned.set(plan)
+        try:
+            _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
+        except Exception as problem:
+            return _outcome(plan, fit_to_travel(problem) if self.travels else problem)
+        finally:
+            assigned.reset(token)
+        return _outcome(plan, None)
+
+    async def awaited(self, attempts: Sequence[Attempt]) -> Answer:
+        """The same for a coroutine function, on the loop that runs, of one attempt."""
+        begun = time.perf_counter()
+        (attempt,) = attempts
+        plan = Assignment(self.experiment, attempt.id, attempt.facts)
+        assigned.set(plan)  # of this task alone
+        error = None
+        try:
+            await self.experiment(*attempt.call.args, **attempt.call.kwargs)
+        except Exception as problem:
+            error = problem
+        return Answer([_outcome(plan, error)], time.perf_counter() - begun)
+
+
+def _awaited(value: Any) -> None:
+    """See a coroutine or a generator through to its end."""
+    if hasattr(value, "__await__"):
+        import asyncio
+
+        asyncio.run(_wait_for(value))
+    elif hasattr(value, "__anext__"):
+        import asyncio
+
+        asyncio.run(_exhaust(value))
+    elif hasattr(value, "__next__") and hasattr(value, "throw"):
+        for _ in value:
+            pass
+
+
+async def _wait_for(value: Any) -> None:
+    await value
+
+
+async def _exhaust(values: Any) -> None:
+    async for _ in values:
+        pass
+
+
+def _outcome(plan: Assignment, error: BaseException | None) -> Outcome:
+    if plan.run is None:
+        found = plan.found
+        return Outcome(plan.id if found is None else found.id, error, None)
+    kept = None if plan.run.recorded else plan.run.observation
+    return Outcome(plan.run.id, error, kept)

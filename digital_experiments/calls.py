@@ -1,0 +1,60 @@
+"""What is to be called with which arguments, checked before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from digital_experiments.config import Binder
+
+
+class Call(NamedTuple):
+    """The arguments of a run that is to be made."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+Numbered = tuple[int, Call]
+
+
+def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
+    """Calls for configs; those that are at hand are all checked before one is made.
+
+    Parameters
+    ----------
+    configs
+        Dicts of parameters, tuples of arguments; a list of them, a frame with a column for each
+        parameter, or what gives them one after another.
+    complete
+        What makes configs of arguments.
+
+    Raises
+    ------
+    TypeError
+        For what is no config, or does not fit.
+    """
+    if hasattr(configs, "to_dict") and hasattr(configs, "columns"):
+        configs = configs.to_dict("records")
+    if isinstance(configs, (str, bytes, Mapping)) or not isinstance(configs, Iterable):
+        raise TypeError(f"map expects configs, such as [{{'lr': 0.1}}], not {configs!r:.80}.")
+    at_hand = hasattr(configs, "__len__")
+    checked = (_call(n, config, complete) for n, config in enumerate(configs))
+    return list(checked) if at_hand else checked
+
+
+def _call(number: int, config: Any, complete: Binder) -> Call:
+    if isinstance(config, Mapping):
+        call = Call((), dict(config))
+    elif isinstance(config, tuple):
+        call = Call(config, {})
+    else:
+        raise TypeError(
+            f"Config {number} must be a dict of parameters or a tuple of arguments, not "
+            f"{config!r:.80}."
+        )
+    try:
+        complete(*call)
+    except TypeError as problem:
+        raise TypeError(f"Config {number}, {config!r:.200}, does not fit: {problem}") from None
+    return call
