@@ -367,7 +367,7 @@ class Observation:
         if isinstance(self._plain, _Parts):
             self._plain = {part: self._plain[part] for part in _PARTS}
         noted = partial(_same, self._notes())
-        live = {part: _thawed(value) for part, value in self._live.items()}
+        live = {part: thawed(value) for part, value in self._live.items()}
         state = (self._id, live, self._plain, self._blobs, self._dir, noted, self.lost)
         return _unpickled, state
 
@@ -398,7 +398,7 @@ class Observation:
         return f"{self.status}: {kind}: {short_text(first)}" if first else f"{self.status}: {kind}"
 
 
-def _thawed(part: Any) -> Any:
+def thawed(part: Any) -> Any:
     """A part with dicts in place of the read-only mappings that runs share."""
     environment = part.get("environment") if isinstance(part, dict) else None
     if not isinstance(environment, dict):

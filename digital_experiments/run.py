@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from digital_experiments.config import Config
@@ -28,7 +28,7 @@ from digital_experiments.files import make_folder
 from digital_experiments.heart import AGE, heart
 from digital_experiments.ids import new_id, utc_text
 from digital_experiments.log import RunLog
-from digital_experiments.observation import Observation
+from digital_experiments.observation import Observation, thawed
 from digital_experiments.recorder import Listener, Recorder
 from digital_experiments.shown import Shown
 from digital_experiments.store.layout import STORAGE, storage_folder
@@ -266,7 +266,7 @@ class Run(RunLog, Shown):
 
     def _record(self, observation: Observation) -> None:
         if not self.recorder.backend.takes_proxies:
-            _thaw(observation.metadata)
+            observation.metadata.update(thawed(observation.metadata))
         try:
             self.recorder.backend.record(observation)
             self.recorded = True
@@ -330,15 +330,6 @@ class Run(RunLog, Shown):
                 "count": count,
             }
         self.blocks[name] = block
-
-
-def _thaw(metadata: dict[str, Any]) -> None:
-    """Put dicts in place of the read-only mappings that runs share."""
-    environment = metadata.get("environment")
-    if isinstance(environment, dict):
-        for key, part in environment.items():
-            if isinstance(part, MappingProxyType):
-                environment[key] = dict(part)
 
 
 def timing(start: float, seconds: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,10 @@ class Arrival:
     files: list[tuple[str, Path | bytes]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+
+
+Reader = tuple[str, Callable[[], Arrival]]
+"""What a run is called there, and what reads it."""
 
 
 def keep(arrival: Arrival, registry: Path) -> tuple[Path, str, bool]:

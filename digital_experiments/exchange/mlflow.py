@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from digital_experiments.exchange.arriving import Arrival, NotBrought, plain_value
+from digital_experiments.exchange.arriving import Arrival, NotBrought, Reader, plain_value
 from digital_experiments.series import Point, as_number
-
-Reader = tuple[str, Callable[[], Arrival]]
 
 _STATUS = {
     3: "completed",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from digital_experiments.exchange.arriving import Arrival, plain_value
+from digital_experiments.exchange.arriving import Arrival, Reader, plain_value
 from digital_experiments.logged import DICTS, FIGURES, PLOTLY
 
 MARK = ".erm_registry.json"
@@ -21,7 +21,7 @@ def is_registry(place: Path) -> bool:
     return (place / MARK).is_file()
 
 
-def read(place: Path) -> Iterator[tuple[str, Callable[[], Arrival]]]:
+def read(place: Path) -> Iterator[Reader]:
     """The runs in a registry."""
     for path in sorted(place.rglob(_RUN)):
         yield str(path), partial(_arrival, path, place)

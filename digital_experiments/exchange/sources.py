@@ -9,11 +9,8 @@ from typing import NamedTuple
 
 from digital_experiments.errors import did_you_mean
 from digital_experiments.exchange import mlflow, results_manager, wandb
-from digital_experiments.exchange.arriving import Arrival, NotBrought, keep
+from digital_experiments.exchange.arriving import NotBrought, Reader, keep
 from digital_experiments.store.progress import progress
-
-Reader = tuple[str, Callable[[], Arrival]]
-"""What a run is called there, and what reads it."""
 
 
 class Source(NamedTuple):

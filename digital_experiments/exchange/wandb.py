@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from digital_experiments.exchange.arriving import Arrival
+from digital_experiments.exchange.arriving import Arrival, Reader
 from digital_experiments.series import Point, as_number
 
 _MAGIC = b":W&B"
@@ -33,7 +33,7 @@ def is_offline(place: Path) -> bool:
     return any(_logs(place))
 
 
-def read(place: Path) -> Iterator[tuple[str, Callable[[], Arrival]]]:
+def read(place: Path) -> Iterator[Reader]:
     """The runs in a folder of offline runs."""
     for path in _logs(place):
         yield str(path), partial(_arrival, path)
