@@ -21,18 +21,23 @@ class Assignment:
         What the run is to be called.
     facts : dict
         Metadata for it.
+    announced : bool
+        Whether the run is shown as in flight from its beginning on, however short it is.
     run : Run or None
         The run, once it has begun.
     found : Observation or None
         What was found in the cache.
     """
 
-    __slots__ = ("experiment", "facts", "found", "id", "run")
+    __slots__ = ("announced", "experiment", "facts", "found", "id", "run")
 
-    def __init__(self, experiment: Any, id: str, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, experiment: Any, id: str, facts: dict[str, Any], announced: bool = False
+    ) -> None:
         self.experiment = experiment
         self.id = id
         self.facts = facts
+        self.announced = announced
         self.run: Run | None = None
         self.found: Observation | None = None
 

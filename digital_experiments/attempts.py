@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
@@ -13,7 +13,6 @@ from digital_experiments.config import Binder, Config
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.run import Run
-from digital_experiments.travel import fit_to_travel
 
 if TYPE_CHECKING:
     from digital_experiments.backends import Backend
@@ -56,6 +55,7 @@ class Runnable(Protocol):
     """What is asked of an experiment."""
 
     name: str
+    function: Callable[..., Any]
     callbacks: list[Callback]
 
     @property
@@ -71,13 +71,30 @@ class Runnable(Protocol):
 
 
 class Worker:
-    """Makes attempts, wherever it is: it is what executors run."""
+    """Makes attempts, in this process: it is what executors run.
 
-    def __init__(self, experiment: Runnable, travels: bool = False) -> None:
+    Parameters
+    ----------
+    experiment : Experiment
+        Whose runs it makes.
+    """
+
+    restarts = False
+    """Whether the executor may start a task again when the worker that was at it has died."""
+
+    def __init__(self, experiment: Runnable) -> None:
         self.experiment = experiment
-        self.travels = travels
 
-    def __call__(self, attempts: Sequence[Attempt]) -> Answer:
+    def pack(self, attempts: Sequence[Attempt]) -> Any:
+        """Some attempts in the form in which they are handed over."""
+        return attempts
+
+    def unpack(self, answer: Any) -> Answer:
+        """The answer, of the form in which it was handed back."""
+        known: Answer = answer
+        return known
+
+    def __call__(self, attempts: Any) -> Any:
         """Make the runs of some attempts, one after another."""
         begun = time.perf_counter()
         outcomes = [self.make(attempt) for attempt in attempts]
@@ -85,12 +102,12 @@ class Worker:
 
     def make(self, attempt: Attempt) -> Outcome:
         """Make the run of an attempt; its exception is part of the outcome."""
-        plan = Assignment(self.experiment, attempt.id, attempt.facts)
+        plan = Assignment(self.experiment, attempt.id, attempt.facts, self.restarts)
         token = assigned.set(plan)
         try:
             _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
         except Exception as problem:
-            return _outcome(plan, fit_to_travel(problem) if self.travels else problem)
+            return _outcome(plan, problem)
         finally:
             assigned.reset(token)
         return _outcome(plan, None)

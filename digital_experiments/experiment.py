@@ -156,6 +156,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         else:
             facts = {"fingerprint": self.fingerprint, **plan.facts}
             run = plan.run = Run(recorder, config, plain, lost, facts, plan.id)
+            run.announced = plan.announced
         run.cache_key = key
         return run
 
@@ -387,7 +388,11 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         found: Any = __import__("sys").modules.get(self.__module__)
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else (_rebuilt, (self.function, self._options))
+        return name if found is self else self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """How to pickle it for a process that can't find it under its name."""
+        return (_rebuilt, (self.function, self._options))
 
     def __repr__(self) -> str:
         return f"Experiment({self.name})"

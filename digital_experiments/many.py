@@ -32,7 +32,6 @@ _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
 ON_ERROR = ("record", "raise")
 _PAUSE = 0.1  # seconds
 _AHEAD = 4  # portions handed over, for each worker
-_PORTION = 0.02  # seconds of work
 _SHORT = 0.0002  # seconds
 _MOST = 100  # calls in a portion
 
@@ -93,7 +92,7 @@ class Many:
         self.on_end = on_end
         self._ended: SimpleQueue[tuple[Flight, Future[Answer]]] = SimpleQueue()
         self._flying: dict[int, Flight] = {}
-        self._seconds = _PORTION  # that a call takes, at first unknown
+        self._seconds = executor.portion  # that a call takes, at first unknown
         within = active_run()
         self._facts: dict[str, Any] = {"fingerprint": experiment.fingerprint}
         if within is not None:
@@ -107,13 +106,13 @@ class Many:
         if isinstance(self.executor, SerialExecutor):
             yield from self._run_here(calls)
             return
-        worker = Worker(self.experiment, self.executor.travels)
+        self._worker = self._chosen_worker()
         with ExitStack() as stack:
             stack.callback(self._record_interrupted)
             stack.enter_context(self.executor)
             if self.executor.travels:
                 self._look_around()
-            self.executor.start(worker.awaited if self.executor.awaits else worker)
+            self.executor.start(self._worker.awaited if self.executor.awaits else self._worker)
             waiting = iter(calls)
             more = True
             while True:
@@ -125,6 +124,13 @@ class Many:
                 except Empty:  # others may have given something back
                     continue
                 yield from self._land(*ended)
+
+    def _chosen_worker(self) -> Worker:
+        if not self.executor.travels:
+            return Worker(self.experiment)
+        from digital_experiments.remote import RemoteWorker
+
+        return RemoteWorker(self.experiment, self.executor.restarts)
 
     def _look_around(self) -> None:
         """Have facts of git, packages and system at hand before processes are forked.
@@ -188,7 +194,7 @@ class Many:
         """How many calls to hand over at once: of short ones many, so that it costs little."""
         if self.timeout is not None or self.ahead is not None or self.executor.awaits:
             return 1
-        return max(1, min(_MOST, int(_PORTION / self._seconds)))
+        return max(1, min(_MOST, int(self.executor.portion / self._seconds)))
 
     def _send(self, errands: list[Errand]) -> None:
         if not errands:
@@ -196,7 +202,8 @@ class Many:
         flight = Flight(errands, time.perf_counter())
         self._flying[id(flight)] = flight
         try:
-            future = self.executor.submit([e.attempt for e in errands], self.timeout)
+            attempts = self._worker.pack([e.attempt for e in errands])
+            future = self.executor.submit(attempts, self.timeout)
         except BaseException as problem:
             del self._flying[id(flight)]
             if isinstance(problem, (TypeError, AttributeError, pickle.PicklingError)):
@@ -210,7 +217,7 @@ class Many:
     def _land(self, flight: Flight, future: Future[Answer]) -> Iterator[tuple[int, Observation]]:
         """The observations of what has ended; what is to be tried again is sent again."""
         try:
-            outcomes, seconds = future.result()
+            outcomes, seconds = self._worker.unpack(future.result())
             self._seconds = max(seconds / len(outcomes), 1e-6)
         except (WorkerDied, TimeoutError) as problem:
             outcomes = self._of_dead(flight, problem)
@@ -235,13 +242,20 @@ class Many:
             error: RunEnded = RunTimedOut(f"It took longer than {self.timeout} s.")
         else:
             error = RunLost(f"Its worker is gone: {problem}.")
-        outcomes = []
+        outcomes: list[Outcome] = []
         for errand in flight.errands:
             known = self._recorded(errand.attempt)
+            if known is None and outcomes and self._is_unbegun(errand.attempt):
+                break
             outcomes.append(known or self._end(errand.attempt, flight.since, error))
             if known is None:
                 break
         return outcomes
+
+    def _is_unbegun(self, attempt: Attempt) -> bool:
+        """Whether it is known that nobody has begun an attempt."""
+        root = str(self.experiment.backend.root)
+        return self.executor.restarts and read_flight(root, attempt.id) is None
 
     def _recorded(self, attempt: Attempt) -> Outcome | None:
         """The outcome of an attempt that was recorded before its worker died."""
@@ -279,7 +293,9 @@ class Many:
         """Record the one of some attempts that has begun and has not been recorded."""
         for errand in flight.errands:
             if self._recorded(errand.attempt) is None:
-                if read_flight(str(self.experiment.backend.root), errand.attempt.id):
+                shown = read_flight(str(self.experiment.backend.root), errand.attempt.id)
+                goes_on = shown is not None and self.executor.leaves
+                if shown is not None and not goes_on:
                     self._end(errand.attempt, flight.since, error)
                 return
 

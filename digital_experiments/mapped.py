@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.observation import Observation
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class Mapped:
     """The part of an experiment that runs many configs. Mixed into ``Experiment``."""
+
+    by_value: Callable[[], tuple[Any, ...]]
 
     def map(
         self,
@@ -36,8 +38,9 @@ class Mapped:
             The parameters of each run. Those of a list are all checked before the first is run;
             of what gives one after another, a few for each worker are taken ahead.
         executor : str or Executor
-            Where: ``serial``, ``thread``, ``process``, ``async`` (for coroutine functions), or
-            any executor of :mod:`concurrent.futures`.
+            Where: ``serial``, ``thread``, ``process``, ``async`` (for coroutine functions),
+            ``dask``, ``ray``, ``slurm``; a Dask client or cluster; or any executor of
+            :mod:`concurrent.futures`.
         workers : int, optional
             How many at once; by default as many as there are cores, of coroutines 100.
         retries : int

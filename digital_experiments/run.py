@@ -57,6 +57,8 @@ class Run(RunLog, Shown):
         A result that was encoded piece by piece, in place of ``result``.
     lost : list of str
         A line for each value that can't be pickled.
+    announced : bool
+        Whether it is shown as in flight from its beginning on, however short it is.
     """
 
     result: Any = None
@@ -64,6 +66,7 @@ class Run(RunLog, Shown):
     plain_result: list[Plain] | None = None
     cache_key: str | None = None
     recorded = False
+    announced = False
     seconds = 0.0
     started = 0.0
     _folder: str | None = None
@@ -160,6 +163,8 @@ class Run(RunLog, Shown):
         self.started = time.time()
         self.begun = time.perf_counter()
         heart.watch(self)
+        if self.announced:
+            self.announce()
 
     def finish(self, error: BaseException | None = None) -> None:
         """Stop the clock and record what happened, whatever happens on the way.

@@ -43,6 +43,10 @@ class Shown:
         self._last = sample
         self._peak = max(self._peak, sample.rss)
 
+    def announce(self) -> None:
+        """Show that the run has begun."""
+        self.beat(self._sampled_now())
+
     def beat(self, sample: Sample) -> None:
         """Write down that the run lives, and what is known of it."""
         from digital_experiments.ids import utc_text
@@ -110,6 +114,8 @@ class Shown:
 
 
 def _short(value: Plain) -> Plain:
+    if isinstance(value, dict) and len(value.get("$pickle", b"")) > _LARGE:
+        return {"$view": value["view"]}
     if len(dump_json(value)) <= _LARGE:
         return value
     return {"$view": {"repr": short_repr(value)}}

@@ -41,6 +41,16 @@ def remember(filename: str, namespace: dict[str, object]) -> None:
         _remembered[filename] = module_text(filename, namespace)
 
 
+def known_text(filename: str) -> tuple[str, str]:
+    """A file's name and its text as it was first seen, for a process that can't see the file."""
+    return filename, _remembered.get(filename, "")
+
+
+def take_text(filename: str, text: str) -> None:
+    """Believe another process about the text that a file had when it was imported there."""
+    _remembered.setdefault(filename, text)
+
+
 def find_source(function: FunctionType) -> Source | None:
     """The text of a function and its syntax tree, or None where they can't be trusted.
 

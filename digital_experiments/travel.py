@@ -1,14 +1,67 @@
-"""What can go to another process, and what can't: told by name before it is tried."""
+"""What goes to another process, and how; what can't go is told by name before it is tried."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import pickle
 from collections.abc import Iterable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from digital_experiments.callbacks.code import plain_function
-from digital_experiments.calls import Numbered
+from digital_experiments.calls import Call, Numbered
+from digital_experiments.mapped import Mapped
+from digital_experiments.store.blobs import Blobs
+
+LARGE = 65_536  # bytes of an argument that is put into the store rather than sent
+
+
+class Parcel(NamedTuple):
+    """Stands for a large argument, which is in a blob of the store."""
+
+    blob: str
+
+
+def packed(value: Any) -> bytes:
+    """A value as bytes: by name what can be found by its name elsewhere, by value the rest."""
+    file = io.BytesIO()
+    _packer()(file, 5).dump(value)
+    return file.getvalue()
+
+
+@cache
+def _packer() -> Any:
+    import cloudpickle
+
+    class Packer(cloudpickle.Pickler):  # type: ignore[misc] # it has no hints
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, Mapped) and value.__module__ == "__main__":
+                return value.by_value()  # another process has another __main__
+            return super().reducer_override(value)
+
+    return Packer
+
+
+def light(call: Call, blobs: Blobs) -> Call:
+    """A call with parcels in place of its large arguments, each in the store once."""
+    args = tuple(_light(value, blobs) for value in call.args)
+    return Call(args, {name: _light(value, blobs) for name, value in call.kwargs.items()})
+
+
+def _light(value: Any, blobs: Blobs) -> Any:
+    data = packed(value)
+    return Parcel(blobs.put(data, "cloudpickle")) if len(data) > LARGE else value
+
+
+def whole(call: Call, blobs: Blobs) -> Call:
+    """A call as it was before it was made light."""
+    args = tuple(_whole(value, blobs) for value in call.args)
+    return Call(args, {name: _whole(value, blobs) for name, value in call.kwargs.items()})
+
+
+def _whole(value: Any, blobs: Blobs) -> Any:
+    return pickle.loads(blobs.bytes_of(value.blob)) if isinstance(value, Parcel) else value
 
 
 def check_travels(experiment: Any) -> None:
@@ -66,7 +119,7 @@ def name_unfit(calls: Iterable[Numbered], problem: Exception) -> None:
 def fit_to_travel(error: BaseException) -> BaseException:
     """The exception, or one that can be pickled in its place."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(packed(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

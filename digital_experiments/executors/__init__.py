@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+from importlib import import_module
+from typing import Any
 
 from digital_experiments.errors import did_you_mean
 from digital_experiments.executors.base import Executor, WorkerDied
@@ -12,10 +14,13 @@ from digital_experiments.executors.process import ProcessExecutor
 
 __all__ = [
     "AsyncExecutor",
+    "DaskExecutor",
     "Executor",
     "FuturesExecutor",
     "ProcessExecutor",
+    "RayExecutor",
     "SerialExecutor",
+    "SlurmExecutor",
     "ThreadExecutor",
     "WorkerDied",
     "executor_of",
@@ -27,10 +32,19 @@ _NAMED: dict[str, type[Executor]] = {
     "process": ProcessExecutor,
     "async": AsyncExecutor,
 }
+_CLUSTERS = {"dask": "DaskExecutor", "ray": "RayExecutor", "slurm": "SlurmExecutor"}
 
 
 def executor_of(named: object, workers: int | None = None) -> Executor:
     """The executor of a name, or for an object that is one.
+
+    Parameters
+    ----------
+    named
+        A name; an Executor; an executor of :mod:`concurrent.futures`; a client or a cluster of
+        Dask.
+    workers : int, optional
+        How many workers one of a name is to have.
 
     Raises
     ------
@@ -38,19 +52,45 @@ def executor_of(named: object, workers: int | None = None) -> Executor:
         For another name, or a wrong number of workers.
     TypeError
         For what is no executor.
+    ModuleNotFoundError
+        If what it needs is not installed.
     """
     if isinstance(named, str):
-        if named not in _NAMED:
-            raise ValueError(f"There is no executor {named!r}. {did_you_mean(named, _NAMED)}")
-        made: Executor = _NAMED[named](workers)  # type: ignore[call-arg] # each takes them
+        made: Executor = _class_of(named)(workers=workers)
         return made
     if workers is not None:
         raise ValueError("workers= goes with an executor's name; this one has its own number.")
     if isinstance(named, concurrent.futures.Executor):
         return FuturesExecutor(named)
+    if type(named).__module__.partition(".")[0] in ("distributed", "dask_jobqueue"):
+        named = _cluster_class("dask")(named)
     if isinstance(named, Executor):
         return named
     raise TypeError(
-        f"executor must be {', '.join(map(repr, _NAMED))}, an Executor, or one of "
-        f"concurrent.futures, not {named!r}."
+        f"executor must be {', '.join(map(repr, [*_NAMED, *_CLUSTERS]))}, an Executor, a client "
+        f"or cluster of Dask, or one of concurrent.futures, not {named!r}."
     )
+
+
+def _class_of(name: str) -> Any:
+    known = {**_NAMED, **_CLUSTERS}
+    if name not in known:
+        raise ValueError(f"There is no executor {name!r}. {did_you_mean(name, known)}")
+    return _NAMED.get(name) or _cluster_class(name)
+
+
+def _cluster_class(name: str) -> Any:
+    try:
+        module = import_module(f"digital_experiments.executors.{name}")
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(
+            f"executor={name!r} needs more packages: pip install 'digital-experiments[{name}]'."
+        ) from problem
+    return getattr(module, _CLUSTERS[name])
+
+
+def __getattr__(name: str) -> Any:
+    for short, long in _CLUSTERS.items():
+        if name == long:
+            return _cluster_class(short)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

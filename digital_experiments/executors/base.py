@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 Task = Callable[[Any], Any]
+in_worker: ContextVar[str] = ContextVar("digital_experiments_in_worker", default="")
+"""The executor that runs what runs here."""
 
 
 class WorkerDied(Exception):
@@ -44,12 +48,21 @@ class Executor(ABC):
         Whether workers are threads of this process, of which one at a time runs Python.
     travels : bool
         Whether the function and its arguments go to other processes.
+    restarts : bool
+        Whether it may start a task again, by itself, when the worker that was at it has died.
+    leaves : bool
+        Whether what has begun goes on, somewhere, after ``stop(at_once=True)``.
+    portion : float
+        Seconds of work that are worth a hand-over.
     """
 
     keeps_time: ClassVar[bool] = False
     awaits: ClassVar[bool] = False
     shares_interpreter: ClassVar[bool] = False
     travels: bool = False
+    restarts: ClassVar[bool] = False
+    leaves: bool = False
+    portion: ClassVar[float] = 0.02
     workers: int = 1
 
     @abstractmethod
@@ -90,3 +103,34 @@ def checked_workers(workers: int | None) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a number of workers, 1 or more, not {workers!r}.")
     return workers
+
+
+def refuse_in_worker(name: str) -> None:
+    """Refuse to start workers from within a worker.
+
+    Raises
+    ------
+    RuntimeError
+        In a worker.
+    """
+    within = in_worker.get()
+    if within:
+        raise RuntimeError(
+            f"A run on a worker of {within!r} can't start workers of {name!r}: use "
+            "executor='serial' or 'thread' there."
+        )
+
+
+def settle(future: Future[Any], value: Any, problem: BaseException | None) -> None:
+    """Tell a future what came of it, unless it was cancelled meanwhile."""
+    with suppress(InvalidStateError):
+        if problem is None:
+            future.set_result(value)
+        else:
+            future.set_exception(problem)
+
+
+def give_up(future: Future[Any]) -> None:
+    """Cancel a future, and wake who waits for it."""
+    if future.cancel():
+        future.set_running_or_notify_cancel()

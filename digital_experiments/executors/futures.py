@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, Future
 from functools import lru_cache, partial
 from typing import Any
 
-from digital_experiments.executors.base import Executor, Task, WorkerDied
+from digital_experiments.executors.base import Executor, Task, WorkerDied, give_up, settle
 
 
 class FuturesExecutor(Executor):
@@ -40,15 +40,12 @@ class FuturesExecutor(Executor):
     def _hand_on(self, future: Future[Any], inner: Future[Any]) -> None:
         self._given.discard(inner)
         if inner.cancelled():
-            future.cancel()
+            give_up(future)
             return
         problem = inner.exception()
         if isinstance(problem, BrokenExecutor):
             problem = WorkerDied(str(problem))
-        if problem is None:
-            future.set_result(inner.result())
-        else:
-            future.set_exception(problem)
+        settle(future, None if problem else inner.result(), problem)
 
     def stop(self, at_once: bool = False) -> None:
         """Take back what has not begun, and wait for the rest; the executor lives on."""

@@ -6,12 +6,20 @@ import multiprocessing
 import pickle
 import sys
 import warnings
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from digital_experiments.executors.base import Executor, Task, WorkerDied, checked_workers
+from digital_experiments.executors.base import (
+    Executor,
+    Task,
+    WorkerDied,
+    checked_workers,
+    give_up,
+    in_worker,
+    refuse_in_worker,
+    settle,
+)
 
 _PATIENCE = 3.0  # seconds that a worker has to end when it is told to
 _FORK = r"This process .* is multi-threaded, use of fork"
@@ -48,11 +56,7 @@ class ProcessExecutor(Executor):
         """
         from pebble import ProcessPool
 
-        if multiprocessing.current_process().daemon or _function is not None:
-            raise RuntimeError(
-                "A run in a process of a map can't start processes of its own: use "
-                "executor='serial' or 'thread' there."
-            )
+        refuse_in_worker("process")
         forks = sys.platform == "linux"
         warnings.filterwarnings("ignore", _FORK, DeprecationWarning)  # pebble's threads are ready
         self._pool = ProcessPool(
@@ -83,7 +87,7 @@ class ProcessExecutor(Executor):
             self._pool.close()  # type: ignore[no-untyped-call]
         self._pool.join()
         for future in list(self._given):  # of those that were killed nobody tells
-            future.cancel()
+            give_up(future)
 
 
 def _dumped(value: Any) -> bytes:
@@ -99,6 +103,7 @@ def _dumped(value: Any) -> bytes:
 
 def _begin(function: Task | bytes) -> None:
     global _function  # a process of the pool has one function
+    in_worker.set("process")
     _function = pickle.loads(function) if isinstance(function, bytes) else function
 
 
@@ -111,13 +116,9 @@ def _hand_on(future: Future[Any], inner: Future[Any]) -> None:
     from pebble import ProcessExpired
 
     if inner.cancelled():
-        future.cancel()
+        give_up(future)
         return
     problem = inner.exception()
     if isinstance(problem, ProcessExpired):
         problem = WorkerDied(f"its process ended with exit code {problem.exitcode}")
-    with suppress(InvalidStateError):  # it was cancelled as the pool was stopped
-        if problem is None:
-            future.set_result(inner.result())
-        else:
-            future.set_exception(problem)
+    settle(future, None if problem else inner.result(), problem)

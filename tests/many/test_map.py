@@ -130,17 +130,23 @@ def test_the_first_failure_is_raised_where_that_is_asked(
 
 def test_an_exception_of_any_class_is_raised() -> None:
     class Local(Exception):
-        """It can't be pickled."""
+        """Other processes can't import it."""
+
+    class Unfit(Exception):
+        """It can't be pickled at all."""
+
+        def __init__(self, text: str, lock: Any) -> None:
+            super().__init__(text, lock)
 
     @experiment(root="store")
-    def fit() -> None:
-        raise Local("mine")
+    def fit(unfit: bool = False) -> None:
+        raise Unfit("other", threading.Lock()) if unfit else Local("mine")
 
-    for executor in ("serial", "thread"):
+    for executor in EVERYWHERE:
         with pytest.raises(Local, match="mine"):
             fit.map([{}], executor=executor, on_error="raise")
-    with pytest.raises(RuntimeError, match="Local: mine"):
-        fit.map([{}], executor="process", on_error="raise")
+    with pytest.raises(RuntimeError, match=r"Unfit: .*other"):
+        fit.map([(True,)], executor="process", on_error="raise")
 
 
 def test_a_worker_that_dies_costs_its_run() -> None:
@@ -243,7 +249,7 @@ def test_lambdas_closures_methods_generators_and_nested_maps() -> None:
         assert found.result == [found.id] * 2
     (refused,) = outer.map([("process",)], executor="process")
     assert refused.error is not None
-    assert "can't start processes of its own" in refused.error["message"]
+    assert "can't start workers of 'process'" in refused.error["message"]
 
 
 def test_what_can_not_travel_is_named(power: Experiment[..., Any]) -> None:
