@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -34,6 +36,7 @@ _PAUSE = 0.1  # seconds
 _AHEAD = 4  # portions handed over, for each worker
 _SHORT = 0.0002  # seconds
 _MOST = 100  # calls in a portion
+_THERE, _NONE_NOW, _ALL = "there", "none now", "all"  # what is known of further calls
 
 
 class Errand(NamedTuple):
@@ -66,6 +69,8 @@ class Many:
         Seconds after which a run is ended.
     raises : bool
         Whether the first run that does not complete ends them all.
+    total : int, optional
+        How many calls there are at most.
     ahead : int, optional
         How many calls are taken for each worker before it has ended the one it is at; by default
         as many as keep it busy.
@@ -80,6 +85,7 @@ class Many:
         retries: int,
         timeout: float | None,
         raises: bool,
+        total: int | None = None,
         ahead: int | None = None,
         on_end: Callable[[int, Outcome], None] = lambda number, outcome: None,
     ) -> None:
@@ -92,6 +98,8 @@ class Many:
         self.on_end = on_end
         self._ended: SimpleQueue[tuple[Flight, Future[Answer]]] = SimpleQueue()
         self._flying: dict[int, Flight] = {}
+        self._again: deque[Errand] = deque()
+        self._left = math.inf if total is None else total
         self._seconds = executor.portion  # that a call takes, at first unknown
         within = active_run()
         self._facts: dict[str, Any] = {"fingerprint": experiment.fingerprint}
@@ -114,9 +122,8 @@ class Many:
                 self._look_around()
             self.executor.start(self._worker.awaited if self.executor.awaits else self._worker)
             waiting = iter(calls)
-            more = True
             while True:
-                more = more and self._hand_over(waiting)
+                more = self._hand_over(waiting)
                 if not (more or self._flying):
                     return
                 try:
@@ -164,23 +171,30 @@ class Many:
 
     def _hand_over(self, waiting: Iterator[Numbered | None]) -> bool:
         """Keep the workers busy, with some portions of calls in reserve; whether there are more."""
-        while len(self._flying) < self._room():
-            portion: list[Errand] = []
-            for numbered in waiting:
-                if numbered is None:
-                    break
-                number, call = numbered
-                attempt = Attempt(new_id(), call, self._facts)
-                portion.append(Errand(number, self.retries, attempt))
-                if len(portion) >= self._portion():
-                    break
-            else:
-                self._send(portion)
-                return False
+        state = _THERE
+        while state == _THERE and len(self._flying) < self._room():
+            portion, state = self._take(waiting)
             self._send(portion)
+        return state != _ALL
+
+    def _take(self, waiting: Iterator[Numbered | None]) -> tuple[list[Errand], str]:
+        """The next portion, and whether that is all, all for now, or there are more."""
+        portion: list[Errand] = []
+        most = self._portion()
+        while len(portion) < most:
+            if self._again:
+                portion.append(self._again.popleft())
+                continue
+            try:
+                numbered = next(waiting)
+            except StopIteration:
+                return portion, _ALL
             if numbered is None:
-                return True
-        return True
+                return portion, _NONE_NOW
+            number, call = numbered
+            portion.append(Errand(number, self.retries, Attempt(new_id(), call, self._facts)))
+            self._left -= 1
+        return portion, _THERE
 
     def _room(self) -> int:
         """How many portions may be on their way."""
@@ -194,7 +208,8 @@ class Many:
         """How many calls to hand over at once: of short ones many, so that it costs little."""
         if self.timeout is not None or self.ahead is not None or self.executor.awaits:
             return 1
-        return max(1, min(_MOST, int(self.executor.portion / self._seconds)))
+        fair = self._left / (2 * self.executor.workers)  # lest others wait for one at the end
+        return max(1, int(min(_MOST, self.executor.portion / self._seconds, fair)))
 
     def _send(self, errands: list[Errand]) -> None:
         if not errands:
@@ -222,19 +237,17 @@ class Many:
         except (WorkerDied, TimeoutError) as problem:
             outcomes = self._of_dead(flight, problem)
         del self._flying[id(flight)]
-        again = flight.errands[len(outcomes) :]
+        self._again.extend(flight.errands[len(outcomes) :])
         for errand, outcome in zip(flight.errands, outcomes, strict=False):
             if outcome.error is not None and errand.left:
                 facts = {**self._facts, "retry_of": outcome.id}
                 attempt = Attempt(new_id(), errand.attempt.call, facts)
-                again.append(Errand(errand.number, errand.left - 1, attempt))
+                self._again.append(Errand(errand.number, errand.left - 1, attempt))
                 continue
             self.on_end(errand.number, outcome)
             if outcome.error is not None and self.raises:
                 raise outcome.error
             yield errand.number, self._observation(outcome)
-        for errand in again:
-            self._send([errand])
 
     def _of_dead(self, flight: Flight, problem: Exception) -> list[Outcome]:
         """The outcomes of attempts whose worker did not tell any, up to the one it died of."""
@@ -338,12 +351,13 @@ def many(
         return iter(())
     if chosen.travels:
         check_travels(experiment)
-    asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise", ahead)
+    total = len(calls) if isinstance(calls, list) else None
+    asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise", total, ahead)
     if resume:
         made = _resumed(experiment, calls, checked_retry(retry), asked)
     else:
         made = asked().run(enumerate(calls))
-    return shown(made, len(calls) if isinstance(calls, list) else None) if progress else made
+    return shown(made, total) if progress else made
 
 
 async def awaited(made: Iterator[tuple[int, Observation]]) -> dict[int, Observation]:

@@ -16,6 +16,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DE_ROOT", raising=False)
     monkeypatch.delenv("DE_STRICT", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets need a short path
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("DE_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "tmp").mkdir()

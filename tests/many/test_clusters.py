@@ -27,7 +27,10 @@ else:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.xdist_group("clusters"),  # each is started once
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
 EVERYWHERE = ["dask", "ray"]
 
 
@@ -161,10 +164,7 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_a_cluster_that_it_has_started(name: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, "script.py", name],
-        cwd=tmp_path,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": "/tmp"},  # Ray's sockets need a short path
+        [sys.executable, "script.py", name], cwd=tmp_path, start_new_session=True
     )
     store = tmp_path / "store"
     deadline = time.monotonic() + 60
