@@ -35,22 +35,31 @@ from digital_experiments.inside import (
 )
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
+from digital_experiments.resources import resource
 from digital_experiments.run import Run, current_run
 from digital_experiments.start import start_run
+from digital_experiments.steps import step
 from digital_experiments.stored import StoredExperiment, open_experiment
 
 if TYPE_CHECKING:
+    from digital_experiments.pipelines import pipeline
     from digital_experiments.reports import Difference, Report, compare, diff
 
-_LATER = ("Difference", "Report", "compare", "diff")
+_LATER = {
+    "Difference": "reports",
+    "Report": "reports",
+    "compare": "reports",
+    "diff": "reports",
+    "pipeline": "pipelines",
+}
 
 
 def __getattr__(name: str) -> Any:
     """What few programs need is imported when it is asked for."""
     if name in _LATER:
-        from digital_experiments import reports
+        from importlib import import_module
 
-        return getattr(reports, name)
+        return getattr(import_module(f"digital_experiments.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -86,7 +95,10 @@ __all__ = [
     "log_table",
     "log_text",
     "open_experiment",
+    "pipeline",
     "register_backend",
+    "resource",
     "start_run",
+    "step",
     "time_block",
 ]

@@ -40,6 +40,7 @@ from digital_experiments.options import (
     checked_root,
     listens,
     make_backend,
+    name_if_found,
     name_of,
 )
 from digital_experiments.recorder import Recorder
@@ -289,6 +290,9 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             backend,
             starters=[c for c in self.callbacks if listens(c, "start")],
             enders=[c for c in self.callbacks if listens(c, "end")],
+            steppers=[
+                c for c in self.callbacks if listens(c, "step_start") or listens(c, "step_end")
+            ],
             tags=self._options["tags"],
             strict=self._options["strict"],
         )
@@ -384,11 +388,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """By name, as a function is pickled, where it is found under its name."""
-        name = getattr(self, "__qualname__", "")
-        found: Any = __import__("sys").modules.get(self.__module__)
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        return name if found is self else self.by_value()
+        return name_if_found(self) or self.by_value()
 
     def by_value(self) -> tuple[Any, ...]:
         """How to pickle it for a process that can't find it under its name."""

@@ -278,6 +278,8 @@ class _Walk:
         self.visit(type(value))
         if callable(wrapped):
             self.visit(wrapped)
+        elif hasattr(value, "__parts__"):  # one function made of several
+            self.items("parts", value.__parts__)
         elif type(value).__module__.split(".")[0] in ("numpy", "pandas"):
             self.data(value)
         elif not _is_library_class(type(value)):

@@ -39,7 +39,7 @@ class RunLog:
 
     id: str
     lost: list[str]
-    _fault: Callable[[str], None]
+    fault: Callable[[str], None]
     rescue_dir: Callable[[], Path]
     _series: SeriesWriter | None = None
     _whole_series: SeriesWriter | None = None
@@ -193,9 +193,9 @@ class RunLog:
         try:
             folder = self.rescue_dir()
         except OSError:
-            self._fault(f"Points that run {self.id} logged are lost, because {problem}.")
+            self.fault(f"Points that run {self.id} logged are lost, because {problem}.")
             return None
-        self._fault(f"The series of run {self.id} go on in {folder}, because {problem}.")
+        self.fault(f"The series of run {self.id} go on in {folder}, because {problem}.")
         return f"{folder}/{FILE}"
 
     def _open_log(self) -> None:
@@ -257,9 +257,9 @@ class RunLog:
                 folder = self.rescue_dir()
                 write(folder)
             except OSError:
-                self._fault(f"{name!r}, which run {self.id} logged, is lost, because {problem}.")
+                self.fault(f"{name!r}, which run {self.id} logged, is lost, because {problem}.")
             else:
-                self._fault(f"{name!r}, logged by run {self.id}, is in {folder}: {problem}.")
+                self.fault(f"{name!r}, logged by run {self.id}, is in {folder}: {problem}.")
 
 
 def _at_exit(work: Callable[[], None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.observation import Observation
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 class Mapped:
     """The part of an experiment that runs many configs. Mixed into ``Experiment``."""
-
-    by_value: Callable[[], tuple[Any, ...]]
 
     def map(
         self,

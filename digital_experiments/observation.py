@@ -266,6 +266,28 @@ class Observation:
         metrics = self.facts.get("metrics") if live else peek(self.facts.get("metrics"))
         return metrics if isinstance(metrics, dict) else {}
 
+    def tree(self) -> None:
+        """Print the steps of the run, each below the one that called it, with what it came from.
+
+        Examples
+        --------
+        >>> from digital_experiments import experiment, step
+        >>> @step
+        ... def load(n):
+        ...     return list(range(n))
+        >>> @experiment
+        ... def total(n):
+        ...     return sum(load(n))
+        >>> total(4)
+        6
+        >>> total.observations()[-1].tree()  # doctest: +ELLIPSIS
+        2... · completed · ...s
+        └── load(n=4) · ...s → ...
+        """
+        from digital_experiments.provenance import print_tree
+
+        print_tree(self._id, self.status, self.metadata)
+
     def metrics(self, key: str | None = None) -> pandas.DataFrame:
         """The points of the series that the run logged, in the order in which they came.
 

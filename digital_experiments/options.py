@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,15 @@ def name_of(function: Callable[..., Any]) -> str:
         function = function.func
     name = getattr(function, "__name__", type(function).__name__)
     return "lambda" if name == "<lambda>" else str(name)
+
+
+def name_if_found(made: Any) -> str | None:
+    """The name under which an object is pickled, as functions are, if it is found by it."""
+    name: str = getattr(made, "__qualname__", "")
+    found: Any = sys.modules.get(made.__module__)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return name if found is made else None
 
 
 def call_kind(function: Callable[..., Any]) -> str:

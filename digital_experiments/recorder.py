@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from digital_experiments.backends import Backend, PickleBackend
 from digital_experiments.config import Config
@@ -17,6 +17,8 @@ class Listener(Protocol):
 
     def start(self, id: str, config: Config) -> None: ...  # noqa: D102
     def end(self, observation: Observation) -> None: ...  # noqa: D102
+    def step_start(self, step: Any) -> None: ...  # noqa: D102
+    def step_end(self, step: Any, value: Any) -> None: ...  # noqa: D102
 
 
 class Recorder:
@@ -30,6 +32,8 @@ class Recorder:
         Where observations go.
     starters, enders : sequence of callbacks
         Those that listen to the start, in order; and to the end, in order.
+    steppers : sequence of callbacks
+        Those that listen to steps, in order.
     tags : sequence of str
         Tags of every run.
     strict : bool
@@ -42,6 +46,7 @@ class Recorder:
         backend: Backend,
         starters: Sequence[Listener] = (),
         enders: Sequence[Listener] = (),
+        steppers: Sequence[Listener] = (),
         tags: Sequence[str] = (),
         strict: bool = False,
     ) -> None:
@@ -50,6 +55,7 @@ class Recorder:
         self.root = str(backend.root)
         self.starters = starters
         self.enders = tuple(reversed(enders))
+        self.steppers = steppers
         self.tags = list(tags)
         self.strict = strict
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from digital_experiments.attempts import Answer, Attempt, Outcome, Runnable, Worker
-from digital_experiments.callbacks.code import plain_function
+from digital_experiments.callbacks.code import plain_functions
 from digital_experiments.executors import WorkerDied
 from digital_experiments.source import known_text, take_text
 from digital_experiments.store.blobs import Blobs
@@ -34,9 +34,9 @@ class RemoteWorker(Worker):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """With the store, which elsewhere may be named otherwise, and the code's text."""
-        function = plain_function(self.experiment.function)
-        text = known_text(function.__code__.co_filename) if function is not None else ("", "")
-        return _arrived, (packed(self.experiment), self._root, self.restarts, text)
+        functions = plain_functions(self.experiment.function)
+        texts = dict(known_text(function.__code__.co_filename) for function in functions)
+        return _arrived, (packed(self.experiment), self._root, self.restarts, texts)
 
     def pack(self, attempts: Sequence[Attempt]) -> bytes:
         """Some attempts as bytes; their large arguments go into the store."""
@@ -78,8 +78,9 @@ class RemoteWorker(Worker):
         return True
 
 
-def _arrived(data: bytes, root: str, restarts: bool, text: tuple[str, str]) -> RemoteWorker:
-    take_text(*text)
+def _arrived(data: bytes, root: str, restarts: bool, texts: dict[str, str]) -> RemoteWorker:
+    for filename, text in texts.items():
+        take_text(filename, text)
     experiment = pickle.loads(data)
     if str(experiment.backend.root) != root:
         experiment = experiment.with_(root=root)

@@ -31,6 +31,7 @@ from digital_experiments.log import RunLog
 from digital_experiments.observation import Observation, thawed
 from digital_experiments.recorder import Listener, Recorder
 from digital_experiments.shown import Shown
+from digital_experiments.steplog import StepLog
 from digital_experiments.store.layout import STORAGE, storage_folder
 from digital_experiments.values import Plain
 from digital_experiments.views import short_repr
@@ -71,6 +72,7 @@ class Run(RunLog, Shown):
     started = 0.0
     _folder: str | None = None
     _is_elsewhere = False
+    _steps: StepLog | None = None
 
     def __init__(
         self,
@@ -104,7 +106,7 @@ class Run(RunLog, Shown):
             make_folder(folder)
         except OSError as problem:
             folder = str(self.rescue_dir())
-            self._fault(f"The files of run {self.id} go to {folder}, because {problem}.")
+            self.fault(f"The files of run {self.id} go to {folder}, because {problem}.")
         self._folder = folder
         return Path(folder)
 
@@ -247,12 +249,14 @@ class Run(RunLog, Shown):
         try:
             if self._has_logged:
                 metadata.update(self._logged_facts())
+            if self._steps is not None:
+                metadata.update(self._steps.facts())
             if self.seconds >= AGE and not self._is_elsewhere:
                 metadata["resources"] = self.resources()
         except RecursionError:
             raise
         except Exception as problem:
-            self._fault(f"Run {self.id} lacks what it logged or used: {problem!r}.")
+            self.fault(f"Run {self.id} lacks what it logged or used: {problem!r}.")
 
     def _tell_end(self, observation: Observation) -> BaseException | None:
         """Call each callback's end; return an interrupt that came meanwhile."""
@@ -278,15 +282,40 @@ class Run(RunLog, Shown):
         except RecursionError:
             raise
         except Exception as problem:
-            self._fault(self.recorder.rescue(observation, problem))
+            self.fault(self.recorder.rescue(observation, problem))
 
-    def _fault(
+    @property
+    def steps(self) -> StepLog:
+        """The calls of steps so far."""
+        if self._steps is None:
+            self._steps = StepLog()
+        return self._steps
+
+    def tree(self) -> None:
+        """As :meth:`Observation.tree`, with the steps so far."""
+        from digital_experiments.provenance import print_tree
+
+        if self.observation is not None:
+            self.observation.tree()
+        else:
+            print_tree(self.id, "running", self.steps.facts())
+
+    def tell_step(self, hook: str, *what: Any) -> None:
+        """Tell the callbacks of a step."""
+        for callback in self.recorder.steppers:
+            try:
+                getattr(callback, hook)(*what)
+            except Exception as problem:
+                self._callback_fault(callback, hook, problem)
+
+    def fault(
         self, text: str, category: type[DigitalExperimentsWarning] = RecordingWarning
     ) -> None:
+        """Take note of what is wrong with recording; it is told once the run has ended."""
         self._faults.append((text, category))
 
     def _callback_fault(self, callback: Listener, hook: str, problem: Exception) -> None:
-        self._fault(
+        self.fault(
             f"Callback {type(callback).__name__}.{hook} raised {type(problem).__name__}: "
             f"{problem}. Run {self.id} of {self.recorder.name!r} goes on without it.",
             CallbackWarning,
@@ -295,7 +324,7 @@ class Run(RunLog, Shown):
     def _report(self, error: BaseException | None) -> None:
         """One warning for each fault, or under ``strict`` one error for them all."""
         for value in self.lost:
-            self._fault(
+            self.fault(
                 f"In run {self.id} of {self.recorder.name!r} {value}. Its repr is kept; return "
                 "or pass something that can be pickled to keep the value itself."
             )

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.calls import Call, Numbered
-from digital_experiments.mapped import Mapped
 from digital_experiments.store.blobs import Blobs
 
 LARGE = 65_536  # bytes of an argument that is put into the store rather than sent
@@ -36,7 +35,7 @@ def _packer() -> Any:
 
     class Packer(cloudpickle.Pickler):  # type: ignore[misc] # it has no hints
         def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, Mapped) and value.__module__ == "__main__":
+            if hasattr(type(value), "by_value") and value.__module__ == "__main__":
                 return value.by_value()  # another process has another __main__
             return super().reducer_override(value)
 
@@ -79,7 +78,8 @@ def check_travels(experiment: Any) -> None:
         if problem is not None:
             raise TypeError(
                 f"{experiment.name!r} uses {name!r}, which can't be sent to a worker, because "
-                f"{problem}. Make it in the function, or hand over what it is made from."
+                f"{problem}. Have each worker make its own: put what makes it into a function, "
+                f"decorate that with @resource, and call it in {experiment.name!r}."
             )
     raise TypeError(
         f"{experiment.name!r} can't be sent to a worker: {_can_travel(experiment.function)}."

@@ -42,3 +42,16 @@ class Callback:
 
     def end(self, observation: Observation) -> None:
         """Called after each run; add what you know to ``observation.metadata``."""
+
+    def step_start(self, step: Any) -> None:
+        """Called before each call of a :func:`~digital_experiments.step` within a run.
+
+        ``step`` has a ``name``, the ``run``, and the arguments as ``config``.
+        """
+
+    def step_end(self, step: Any, value: Any) -> None:
+        """Called after it, with its value, or None where it failed.
+
+        ``step.facts`` is what the run's metadata keep of the call, its ``status`` and
+        ``duration`` among it; you may add to it.
+        """

@@ -11,6 +11,8 @@ from typing import Any
 from digital_experiments.callbacks.base import Callback
 from digital_experiments.observation import Observation
 
+_NO_SOURCE = "# not a Python function: it has no source"
+
 
 class CodeVersioning(Callback):
     """Records ``metadata["code"]``: the function's source text, decorators included.
@@ -20,18 +22,25 @@ class CodeVersioning(Callback):
 
     def setup(self, function: Callable[..., Any]) -> None:
         """Note the file's text as it is now; it is searched at the first run."""
-        self.function = plain_function(function)
+        self.functions = plain_functions(function)
         self.code: str | None = None
         from digital_experiments.source import remember
 
-        if self.function is not None:
-            remember(self.function.__code__.co_filename, self.function.__globals__)
+        for known in self.functions:
+            remember(known.__code__.co_filename, known.__globals__)
 
     def end(self, observation: Observation) -> None:
         """Add the code."""
         if self.code is None:
-            self.code = code_text(self.function)
+            self.code = "\n\n".join(map(code_text, self.functions)) or _NO_SOURCE
         observation.metadata["code"] = self.code
+
+
+def plain_functions(function: Callable[..., Any]) -> list[FunctionType]:
+    """The Python functions that make up a callable: of a pipeline those of its steps."""
+    parts = getattr(function, "__parts__", [function])
+    found = [plain_function(part) for part in parts]
+    return [plain for plain in found if plain is not None]
 
 
 def plain_function(function: Callable[..., Any]) -> FunctionType | None:
@@ -44,10 +53,8 @@ def plain_function(function: Callable[..., Any]) -> FunctionType | None:
     return function if isinstance(function, FunctionType) else None
 
 
-def code_text(function: FunctionType | None) -> str:
+def code_text(function: FunctionType) -> str:
     """The source of a function, or the listing of its bytecode."""
-    if function is None:
-        return "# not a Python function: it has no source"
     from digital_experiments.source import find_source
 
     source = find_source(function)

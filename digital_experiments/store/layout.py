@@ -32,3 +32,8 @@ def blob_folder(root: str, name: str) -> str:
 def cache_folder(root: str, key: str) -> str:
     """The folder of the pointer from a fingerprint and a config to an observation's id."""
     return f"{root}/{CACHE}/{key[:2]}"
+
+
+def step_locks(root: str) -> str:
+    """The folder of the locks of those who make the values of steps."""
+    return f"{root}/{CLAIMS}/steps"

@@ -27,6 +27,7 @@ from digital_experiments.store.layout import (
     RUNNING,
     TRASH,
     blob_folder,
+    step_locks,
 )
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names
@@ -34,6 +35,7 @@ from digital_experiments.upkeep.references import blob_names, names_in, with_inn
 
 _ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}")
 _PATIENCE = 10.0  # seconds that writers are waited for
+_OLD_LOCK = 86_400.0  # seconds for which the lock of a step is believed to be needed
 _OLD = 3600.0  # seconds after which what is aside was left by a kill
 
 
@@ -185,7 +187,19 @@ def _folders(root: str) -> list[str]:
 def leftovers(root: str) -> list[str]:
     """The paths of the temporary files that killed writers left."""
     torn = [f"{folder}/{name}" for folder in _folders(root) for name in abandoned(folder)]
-    return torn + landed(root)
+    return torn + landed(root) + _old_locks(root)
+
+
+def _old_locks(root: str) -> list[str]:
+    """The files of locks that nobody has taken for long."""
+    found = []
+    folder = step_locks(root)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError):
+                if time.time() - os.stat(f"{folder}/{name}").st_mtime > _OLD_LOCK:
+                    found.append(f"{folder}/{name}")
+    return found
 
 
 def dead_pointers(root: str) -> list[str]:
@@ -207,7 +221,8 @@ def _pointers(root: str) -> Iterator[tuple[str, str]]:
             names = [n for n in os.listdir(folder) if n[0] != "."]
             for name, data in zip(names, read_many(folder, names), strict=True):
                 if isinstance(data, bytes):
-                    yield f"{folder}/{name}", data.decode(errors="replace")
+                    text = data.decode(errors="replace")
+                    yield f"{folder}/{name}", text.partition(" ")[0]  # of a step a blob follows
 
 
 def _size(root: str, name: str) -> int:

@@ -28,6 +28,7 @@ from digital_experiments.cli import main
 from digital_experiments.exchange import export, import_runs
 
 FIXTURES = Path(__file__).parent / "fixtures"
+of_mlflow = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 def files_of(place: Path) -> dict[str, bytes]:
@@ -236,7 +237,7 @@ def test_parquet(fit: Any) -> None:
     assert pd.read_parquet("all.parquet")["config.lr"].tolist() == [0.1, 0.2, 2]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own
+@of_mlflow
 def test_to_mlflow_and_back(fit: Any, folder: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow takes the runs")
     found = fit.observations(status=None)
@@ -256,7 +257,7 @@ def test_to_mlflow_and_back(fit: Any, folder: Path) -> None:
     assert [o.metrics("loss")["value"].tolist() for o in back] == [[1, 0.1], [1, 0.2], [1, 2]]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own
+@of_mlflow
 def test_odd_names_and_values_go_to_mlflow(folder: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow takes the runs")
     odd: dict[str, Any] = {"a?": 1, "a!": 2, "": 3, "../x": 4, "n" * 300: 5, "k": 6}
@@ -276,6 +277,7 @@ def test_odd_names_and_values_go_to_mlflow(folder: Path) -> None:
     assert sorted(steps) == [3, 2**63 - 1]
 
 
+@of_mlflow
 def test_a_run_that_mlflow_refuses_is_told_and_not_left_half_made(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
