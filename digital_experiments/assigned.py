@@ -23,21 +23,29 @@ class Assignment:
         Metadata for it.
     announced : bool
         Whether the run is shown as in flight from its beginning on, however short it is.
+    watch : callable or None
+        Who is told of each point that it logs.
     run : Run or None
         The run, once it has begun.
     found : Observation or None
         What was found in the cache.
     """
 
-    __slots__ = ("announced", "experiment", "facts", "found", "id", "run")
+    __slots__ = ("announced", "experiment", "facts", "found", "id", "run", "watch")
 
     def __init__(
-        self, experiment: Any, id: str, facts: dict[str, Any], announced: bool = False
+        self,
+        experiment: Any,
+        id: str,
+        facts: dict[str, Any],
+        announced: bool = False,
+        watch: Any = None,
     ) -> None:
         self.experiment = experiment
         self.id = id
         self.facts = facts
         self.announced = announced
+        self.watch = watch
         self.run: Run | None = None
         self.found: Observation | None = None
 

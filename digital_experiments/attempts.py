@@ -10,6 +10,7 @@ from digital_experiments.assigned import Assignment, assigned
 from digital_experiments.callbacks import Callback
 from digital_experiments.calls import Call
 from digital_experiments.config import Binder, Config
+from digital_experiments.errors import RunPruned
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.run import Run
@@ -102,25 +103,33 @@ class Worker:
 
     def make(self, attempt: Attempt) -> Outcome:
         """Make the run of an attempt; its exception is part of the outcome."""
-        plan = Assignment(self.experiment, attempt.id, attempt.facts, self.restarts)
+        plan = self._plan(attempt)
         token = assigned.set(plan)
         try:
             _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
+        except RunPruned:
+            return _outcome(plan, None)
         except Exception as problem:
             return _outcome(plan, problem)
         finally:
             assigned.reset(token)
         return _outcome(plan, None)
 
+    def _plan(self, attempt: Attempt) -> Assignment:
+        call = attempt.call
+        return Assignment(self.experiment, attempt.id, attempt.facts, self.restarts, call.watch)
+
     async def awaited(self, attempts: Sequence[Attempt]) -> Answer:
         """The same for a coroutine function, on the loop that runs, of one attempt."""
         begun = time.perf_counter()
         (attempt,) = attempts
-        plan = Assignment(self.experiment, attempt.id, attempt.facts)
+        plan = self._plan(attempt)
         assigned.set(plan)  # of this task alone
         error = None
         try:
             await self.experiment(*attempt.call.args, **attempt.call.kwargs)
+        except RunPruned:
+            pass
         except Exception as problem:
             error = problem
         return Answer([_outcome(plan, error)], time.perf_counter() - begun)

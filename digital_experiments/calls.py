@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from digital_experiments.config import Binder
+
+Watch = Callable[[str, float, float], None]
 
 
 class Call(NamedTuple):
@@ -13,6 +15,21 @@ class Call(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    watch: Watch | None = None
+
+
+class Watched(dict[str, Any]):
+    """A config, and who is told of each point that its run logs.
+
+    Attributes
+    ----------
+    watch : callable
+        Told the series, the value and the step; it may end the run by raising RunEnded.
+    """
+
+    def __init__(self, config: Mapping[str, Any], watch: Watch) -> None:
+        super().__init__(config)
+        self.watch = watch
 
 
 Numbered = tuple[int, Call]
@@ -45,7 +62,7 @@ def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
 
 def _call(number: int, config: Any, complete: Binder) -> Call:
     if isinstance(config, Mapping):
-        call = Call((), dict(config))
+        call = Call((), dict(config), getattr(config, "watch", None))
     elif isinstance(config, tuple):
         call = Call(config, {})
     else:
@@ -54,7 +71,7 @@ def _call(number: int, config: Any, complete: Binder) -> Call:
             f"{config!r:.80}."
         )
     try:
-        complete(*call)
+        complete(call.args, call.kwargs)
     except TypeError as problem:
         raise TypeError(f"Config {number}, {config!r:.200}, does not fit: {problem}") from None
     return call

@@ -17,6 +17,7 @@
     ├── RecordingError        (RuntimeError)       under strict: a run could not be recorded
     └── RunEnded                                   a run was ended from outside
         ├── RunLost                                ... its process is gone
+        ├── RunPruned                              ... the rest of it is of no use to a search
         └── RunTimedOut       (TimeoutError)       ... it took longer than it was given
 
     DigitalExperimentsWarning (UserWarning)
@@ -102,6 +103,12 @@ class RunLost(RunEnded):
     """The process that ran it is gone."""
 
     status = "lost"
+
+
+class RunPruned(RunEnded):
+    """The search that it is part of has no use for the rest of it."""
+
+    status = "pruned"
 
 
 class RunTimedOut(RunEnded, TimeoutError):

@@ -157,7 +157,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         else:
             facts = {"fingerprint": self.fingerprint, **plan.facts}
             run = plan.run = Run(recorder, config, plain, lost, facts, plan.id)
-            run.announced = plan.announced
+            run.announced, run.watch = plan.announced, plan.watch
         run.cache_key = key
         return run
 

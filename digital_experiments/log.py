@@ -14,13 +14,13 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from digital_experiments.errors import NoActiveRun
+from digital_experiments.errors import NoActiveRun, RunEnded
 from digital_experiments.files import write_atomic
 from digital_experiments.heart import heart
 from digital_experiments.ids import check_path
 from digital_experiments.logged import DICTS, FIGURES, IMAGES, PLOTLY, TABLES, TEXTS, image_name
 from digital_experiments.pictures import figure_files, image_file
-from digital_experiments.series import FILE, SeriesWriter
+from digital_experiments.series import FILE, SeriesWriter, WatchedSeries
 from digital_experiments.tables import table_files
 from digital_experiments.values import NoBlobs, decode, encode
 from digital_experiments.views import short_repr, type_name
@@ -48,6 +48,8 @@ class RunLog:
     _dicts: dict[str, dict[str, Any]] | None = None
     _refusal: str | None = _NOT_BEGUN
     _inherited = False
+    watch: Callable[[str, float, float], None] | None = None
+    """Who is told of each point that is logged, and may end the run by raising RunEnded."""
     _has_logged = False
     _noting: RLock
     _pictures: dict[str, list[str]] | None = None
@@ -171,12 +173,31 @@ class RunLog:
 
     def _begin_series(self) -> SeriesWriter:
         self._check_in_flight()
-        series = SeriesWriter(lambda: f"{self.dir}/{FILE}", self._series_failed)
+        series = self._new_series()
         if self._inherited:  # nobody here will end this run
             heart.adopt(self)
             _at_exit(series.flush)
         self._series, self._has_logged = series, True
         return series
+
+    def _new_series(self) -> SeriesWriter:
+        def path() -> str:
+            return f"{self.dir}/{FILE}"
+
+        if self.watch is None:
+            return SeriesWriter(path, self._series_failed)
+        return WatchedSeries(path, self._series_failed, self._watched)
+
+    def _watched(self, key: str, value: float, step: float) -> None:
+        """Tell who watches; that alone may end the run."""
+        try:
+            if self.watch is not None:
+                self.watch(key, value, step)
+        except RunEnded:
+            raise
+        except Exception as problem:  # of a storage, say
+            self.watch = None
+            self.fault(f"Nobody watches {key!r} of run {self.id} any more: {problem!r}.")
 
     def adopt(self) -> None:
         """In a forked process: what the parent has taken is the parent's to write."""

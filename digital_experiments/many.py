@@ -27,7 +27,7 @@ from digital_experiments.options import call_kind
 from digital_experiments.run import active_run
 from digital_experiments.selection import ENDED, UNDONE
 from digital_experiments.store.flight import read_flight
-from digital_experiments.store.progress import run_progress
+from digital_experiments.tally import Tally, told
 from digital_experiments.travel import check_travels, name_unfit
 
 _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
@@ -280,14 +280,17 @@ class Many:
             return None
         kind = RunTimedOut if known.status == "timeout" else RuntimeError
         text = f"Run {attempt.id} ended as {known.outcome()}."
-        return Outcome(attempt.id, kind(text) if known.error else None, None)
+        ended_well = known.status in ("completed", "pruned")
+        return Outcome(attempt.id, None if ended_well else kind(text), None)
 
     def _end(self, attempt: Attempt, since: float, error: RunEnded) -> Outcome:
         """Record that an attempt was ended."""
         plan = Assignment(self.experiment, attempt.id, attempt.facts)
         token = assigned.set(plan)
         try:
-            run = self.experiment._run(self.experiment._config(*attempt.call))
+            run = self.experiment._run(
+                self.experiment._config(attempt.call.args, attempt.call.kwargs)
+            )
         finally:
             assigned.reset(token)
         shown = read_flight(str(self.experiment.backend.root), attempt.id) or {"metadata": {}}
@@ -326,13 +329,14 @@ def many(
     retries: int = 0,
     timeout: float | None = None,
     on_error: str = "record",
-    progress: bool = True,
+    progress: bool | str | tuple[str, str] = True,
     resume: bool = False,
     retry: str | Sequence[str] = UNDONE,
     ahead: int | None = None,
 ) -> Iterator[tuple[int, Observation]]:
     """Check what is asked, then make the runs; see :meth:`Experiment.map`."""
     chosen = executor_of(executor, workers)
+    tally = _tally(progress)
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be a number, 0 or more, not {retries!r}.")
     if on_error not in ON_ERROR:
@@ -357,7 +361,20 @@ def many(
         made = _resumed(experiment, calls, checked_retry(retry), asked)
     else:
         made = asked().run(enumerate(calls))
-    return shown(made, total) if progress else made
+    return told(made, total, tally) if progress else made
+
+
+def _tally(progress: bool | str | tuple[str, str]) -> Tally:
+    if isinstance(progress, bool):
+        return Tally(None)
+    if isinstance(progress, str):
+        return Tally(progress)
+    if isinstance(progress, tuple) and len(progress) == 2 and progress[1] in ("max", "min"):
+        return Tally(*progress)
+    raise TypeError(
+        "progress must be True, False, a column such as 'result.accuracy', or a column with 'max' "
+        f"or 'min', not {progress!r}."
+    )
 
 
 async def awaited(made: Iterator[tuple[int, Observation]]) -> dict[int, Observation]:
@@ -419,16 +436,3 @@ def _resumed(
 def is_coroutine(experiment: Any) -> bool:
     """Whether an experiment's function is a coroutine function."""
     return call_kind(experiment.function) == "coroutine"
-
-
-def shown(
-    made: Iterator[tuple[int, Observation]], total: int | None
-) -> Iterator[tuple[int, Observation]]:
-    """The same, with a line that tells how far it is."""
-    failed = 0
-    with run_progress(total) as advance:
-        for number, observation in made:
-            failed += observation.status != "completed" if advance else 0
-            if advance is not None:
-                advance(failed)
-            yield number, observation

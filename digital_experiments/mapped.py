@@ -24,7 +24,7 @@ class Mapped:
         retries: int = 0,
         timeout: float | None = None,
         on_error: str = "record",
-        progress: bool = True,
+        progress: bool | str | tuple[str, str] = True,
         resume: bool = False,
         retry: str | Sequence[str] = UNDONE,
     ) -> Observations:
@@ -48,8 +48,9 @@ class Mapped:
             Seconds after which a run is ended, with status ``timeout``.
         on_error : {"record", "raise"}
             Whether a run that does not complete is one of the observations, or is raised.
-        progress : bool
-            Whether to show how far it is, in a terminal or a notebook.
+        progress : bool, str or tuple
+            Whether to show how far it is, in a terminal or a notebook; a column, such as
+            ``"result.accuracy"`` or ``("result.cost", "min")``, has its best so far shown too.
         resume : bool
             Whether configs that are done with the current code are not run again; nor those
             that another process or machine, which resumes on the same store, is running.
@@ -96,7 +97,7 @@ class Mapped:
         retries: int = 0,
         timeout: float | None = None,
         on_error: str = "record",
-        progress: bool = True,
+        progress: bool | str | tuple[str, str] = True,
         resume: bool = False,
         retry: str | Sequence[str] = UNDONE,
         ahead: int | None = None,

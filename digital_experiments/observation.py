@@ -223,7 +223,10 @@ class Observation:
 
     @property
     def status(self) -> str:
-        """``completed``, ``failed``, ``interrupted``, ``timeout``, ``lost``, or ``running``."""
+        """How it ended, or that it has not.
+
+        ``completed``, ``failed``, ``interrupted``, ``timeout``, ``pruned``, ``lost``, ``running``.
+        """
         return str(self.facts.get("status", "completed"))
 
     @property

@@ -9,6 +9,7 @@ from digital_experiments.columns import frame, in_order
 from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
+from digital_experiments.rows import number as cell_number
 from digital_experiments.rows import row
 from digital_experiments.values import decode
 from digital_experiments.views import printable, short_repr
@@ -110,7 +111,7 @@ class Observations(list[Observation]):
         """
         if direction not in ("max", "min"):
             raise ValueError(f"direction must be 'max' or 'min', not {direction!r}.")
-        numbers = [(number, o) for o in self if (number := _number(o, column)) is not None]
+        numbers = [(number, o) for o in self if (number := cell_number(o, column)) is not None]
         if not numbers:
             known = dict.fromkeys(c for o in self for c, _ in row(o) if c != "id")
             raise UnknownColumn(
@@ -251,13 +252,6 @@ class Observations(list[Observation]):
             why = ", ".join(f"{count} {reason}" for reason, count in self.hidden.items())
             text += f" · hidden: {why} (status=None, current_code_only=False shows all)"
         return text
-
-
-def _number(observation: Observation, column: str) -> float | None:
-    value = dict(row(observation, column.startswith("metadata"))).get(column)
-    if isinstance(value, (int, float)) and value == value:
-        return value
-    return None
 
 
 def _has(observation: Observation, config: dict[str, Any]) -> bool:

@@ -33,3 +33,11 @@ def row(
         yield from cells_of(record, include_metadata, sep)
     except Exception as problem:  # a record that was altered: tags without their content
         yield "result", f"<damaged: {type(problem).__name__}>"
+
+
+def number(observation: Observation, column: str) -> float | None:
+    """The number of an observation in a column; None where there is none, or NaN."""
+    value = dict(row(observation, column.startswith("metadata"))).get(column)
+    if isinstance(value, (int, float)) and value == value:
+        return value
+    return None

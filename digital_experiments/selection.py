@@ -15,7 +15,7 @@ from digital_experiments.where import Where
 Status = str | Iterable[str] | None
 Moment = str | date | timedelta | None
 
-ENDED = ("completed", "failed", "interrupted", "timeout")
+ENDED = ("completed", "failed", "interrupted", "timeout", "pruned")
 STATUSES = (*ENDED, "running", "lost")
 UNDONE = ("failed", "interrupted", "timeout", "lost")
 """What does not count as done where a sweep is resumed."""

@@ -120,6 +120,26 @@ class SeriesWriter:
         return {key: dict(facts) for key, facts in self._summary.items()}
 
 
+class WatchedSeries(SeriesWriter):
+    """The same, with somebody who is told of each point: its series, value and step."""
+
+    def __init__(
+        self,
+        path: Callable[[], str],
+        fail: Callable[[OSError], str | None],
+        watch: Callable[[str, float, float], None],
+    ) -> None:
+        super().__init__(path, fail)
+        self._watch = watch
+
+    def add(self, key: str, value: Any, step: Any = None) -> None:
+        """Take one point, and tell of it."""
+        if step is None:
+            step = next(self._steps.setdefault(check_path(key, "the name of a metric"), count()))
+        super().add(key, value, step)
+        self._watch(key, float(as_number(value, key)), step)
+
+
 def lines_of(points: list[Point]) -> bytes:
     """Points as the lines of a file."""
     from orjson import dumps

@@ -77,7 +77,7 @@ class Sharing:
 
     def _key(self, call: Call) -> str | None:
         try:
-            return self._mark(self.experiment._bind(*call))
+            return self._mark(self.experiment._bind(call.args, call.kwargs))
         except TypeError:  # values that can't be compared: it is run
             return None
 

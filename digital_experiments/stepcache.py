@@ -8,7 +8,7 @@ from typing import Any
 from digital_experiments.files import make_folder
 from digital_experiments.store import cache
 from digital_experiments.store.blobs import Blobs
-from digital_experiments.store.layout import step_locks
+from digital_experiments.store.layout import shared_folder
 
 _FOR_EVER = 1e9  # seconds
 
@@ -52,7 +52,7 @@ class StepCache:
 
     def claim(self, key: str) -> Claim:
         """What keeps all others from making the value meanwhile."""
-        return Claim(step_locks(self._root), key)
+        return Claim(shared_folder(self._root), key)
 
 
 class Claim:

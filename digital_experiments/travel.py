@@ -45,7 +45,8 @@ def _packer() -> Any:
 def light(call: Call, blobs: Blobs) -> Call:
     """A call with parcels in place of its large arguments, each in the store once."""
     args = tuple(_light(value, blobs) for value in call.args)
-    return Call(args, {name: _light(value, blobs) for name, value in call.kwargs.items()})
+    kwargs = {name: _light(value, blobs) for name, value in call.kwargs.items()}
+    return call._replace(args=args, kwargs=kwargs)
 
 
 def _light(value: Any, blobs: Blobs) -> Any:
@@ -56,7 +57,8 @@ def _light(value: Any, blobs: Blobs) -> Any:
 def whole(call: Call, blobs: Blobs) -> Call:
     """A call as it was before it was made light."""
     args = tuple(_whole(value, blobs) for value in call.args)
-    return Call(args, {name: _whole(value, blobs) for name, value in call.kwargs.items()})
+    kwargs = {name: _whole(value, blobs) for name, value in call.kwargs.items()}
+    return call._replace(args=args, kwargs=kwargs)
 
 
 def _whole(value: Any, blobs: Blobs) -> Any:
@@ -106,8 +108,8 @@ def _can_travel(value: Any) -> Exception | None:
 
 def name_unfit(calls: Iterable[Numbered], problem: Exception) -> None:
     """Say which argument can't travel to a worker."""
-    for number, (args, kwargs) in calls:
-        for name, value in [*enumerate(args), *kwargs.items()]:
+    for number, call in calls:
+        for name, value in [*enumerate(call.args), *call.kwargs.items()]:
             reason = _can_travel(value)
             if reason is not None:
                 raise TypeError(

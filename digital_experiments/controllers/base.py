@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from digital_experiments.errors import RunsFailedWarning
@@ -23,9 +25,12 @@ class Searchable(Protocol):
         workers: int | None,
         *,
         resume: bool = ...,
+        progress: bool | tuple[str, str] = ...,
         ahead: int | None = ...,
     ) -> Iterator[Observation]: ...
-    def observations(self) -> Observations: ...  # noqa: D102
+    def observations(self, *, status: Any = ...) -> Observations: ...  # noqa: D102
+    @property
+    def root(self) -> Path: ...  # noqa: D102
     def complete(self, config: dict[str, Any]) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -60,6 +65,9 @@ class Controller(ABC):
     _ahead: int | None = None
     """How many configs are planned ahead for each worker, as for :meth:`Experiment.imap`."""
 
+    _progress: bool | tuple[str, str] = True
+    """The column, and ``max`` or ``min``, whose best so far is shown."""
+
     @abstractmethod
     def suggest(self, experiment: Any) -> dict[str, Any] | None:
         """The config to run next, or None if there is none."""
@@ -83,7 +91,10 @@ class Controller(ABC):
 
     def _told(self, observation: Observation) -> bool:
         """Take note of a run that has ended; whether it did what it was for."""
-        return observation.status == "completed"
+        return observation.status in ("completed", "pruned")
+
+    def _end(self) -> None:  # noqa: B027 # a hook that few need
+        """All runs have ended, or are not waited for any more."""
 
     def control(
         self,
@@ -122,14 +133,24 @@ class Controller(ABC):
             At the end, if runs raised an exception. They are recorded, and the others are made.
         """
         planned = self._plan(experiment, None if n is None else checked_count(n), overloads)
-        configs = ({**config, **overloads} for config in planned)
-        ended = experiment.imap(configs, executor, workers, resume=self._resumes, ahead=self._ahead)
+        configs = (_with(config, overloads) for config in planned)
+        ended = experiment.imap(
+            configs,
+            executor,
+            workers,
+            resume=self._resumes,
+            ahead=self._ahead,
+            progress=self._progress,
+        )
         total = 0
         failed: list[Observation] = []
-        for observation in ended:
-            total += 1
-            if not self._told(observation):
-                failed.append(observation)
+        try:
+            for observation in ended:
+                total += 1
+                if not self._told(observation):
+                    failed.append(observation)
+        finally:
+            self._end()
         if failed:
             warnings.warn(
                 f"{len(failed)} of {total} runs failed, the last as {failed[-1].outcome()}. They "
@@ -137,6 +158,12 @@ class Controller(ABC):
                 RunsFailedWarning,
                 stacklevel=2,
             )
+
+
+def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:
+    merged = copy(config)  # a config that is watched stays so
+    merged.update(overloads)
+    return merged
 
 
 def checked_count(n: int) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from digital_experiments.calls import Watched
 from digital_experiments.config import config_key, same_value
 from digital_experiments.controllers.base import Controller, Searchable
 from digital_experiments.controllers.designs import Range, checked_range
+from digital_experiments.controllers.pruning import Pruning, new_journal, remove, storage_of
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
@@ -34,6 +36,11 @@ class OptunaSearch(Controller):
         By default Optuna's own choice.
     seed : int, optional
         Makes the default sampler repeatable, for runs one after another.
+    pruner : optuna.pruners.BasePruner, optional
+        Ends runs that are not worth going on, by a series that they log with
+        :func:`log_metric`; their status is ``pruned``. For one goal only.
+    prune_by : str, optional
+        The name of that series, compared as the goal is; needed unless the goal is a metric.
     **dimensions
         ``(low, high)``, ``(low, high, "log")``, whole numbers where both ends are, or a list.
 
@@ -61,6 +68,7 @@ class OptunaSearch(Controller):
 
     _ahead = 0
     study: optuna.Study | None = None
+    _journal: str | None = None
 
     def __init__(
         self,
@@ -70,6 +78,8 @@ class OptunaSearch(Controller):
         space: Space | None = None,
         sampler: Any = None,
         seed: int | None = None,
+        pruner: Any = None,
+        prune_by: str | None = None,
         **dimensions: Any,
     ) -> None:
         goals: dict[str, Any] = dict.fromkeys(_names(maximise), "maximize")
@@ -79,10 +89,14 @@ class OptunaSearch(Controller):
         if (space is None) == (not dimensions):
             raise ValueError("OptunaSearch needs dimensions, such as lr=(1e-4, 1.0), or space=.")
         self.goals = goals
+        (goal, wanted), *_ = goals.items()
+        self._progress = (goal, "min" if wanted == "minimize" else "max")
         self.space = space
         self.dimensions = {name: checked_range(name, value) for name, value in dimensions.items()}
         self.sampler = sampler
         self.seed = seed
+        self.pruner = pruner
+        self.prune_by = None if pruner is None else _series(goals, prune_by)
         self._asked: dict[str, list[optuna.Trial]] = {}
 
     def __repr__(self) -> str:
@@ -98,6 +112,8 @@ class OptunaSearch(Controller):
         self, experiment: Searchable, n: int | None, overloads: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
         """Configs that Optuna suggests, each by those that have ended before."""
+        if self.pruner is not None:
+            self._journal = new_journal(str(experiment.root))
         self.study = self._begin(experiment, overloads)
         self._asked = {}
         for _ in range(1 if n is None else n):
@@ -105,7 +121,26 @@ class OptunaSearch(Controller):
             config = self._config(trial)
             key = config_key(experiment.complete({**config, **overloads}))
             self._asked.setdefault(key, []).append(trial)
-            yield config
+            yield self._watched(config, trial)
+
+    def _watched(self, config: dict[str, Any], trial: optuna.Trial) -> dict[str, Any]:
+        if self._journal is None or self.prune_by is None or self.study is None:
+            return config
+        name, number = self.study.study_name, trial._trial_id
+        return Watched(config, Pruning(self._journal, name, number, self.prune_by, self.pruner))
+
+    def _end(self) -> None:
+        """Bring the study into memory, and remove the journal."""
+        if self._journal is not None and self.study is not None:
+            import optuna
+
+            ended = [trial for trial in self.study.trials if trial.state.is_finished()]
+            self.study = optuna.create_study(
+                directions=self.study.directions, sampler=self.study.sampler, pruner=self.pruner
+            )
+            self.study.add_trials(ended)
+            remove(self._journal)
+            self._journal = None
 
     def _told(self, observation: Observation) -> bool:
         """Tell the study what came of a trial; whether that was a number for each goal.
@@ -118,11 +153,12 @@ class OptunaSearch(Controller):
         assert self.study is not None
         trial = self._asked[config_key(observation.config)].pop()
         values = self._values(observation)
-        if values is None:
-            self.study.tell(trial, state=_states().FAIL)
-        else:
+        if values is not None:
             self.study.tell(trial, values)
-        return values is not None
+            return True
+        pruned = observation.status == "pruned"
+        self.study.tell(trial, state=_states().PRUNED if pruned else _states().FAIL)
+        return pruned
 
     def _begin(self, experiment: Searchable, overloads: dict[str, Any]) -> optuna.Study:
         """A study that knows what the store holds."""
@@ -138,8 +174,13 @@ class OptunaSearch(Controller):
             several = len(self.goals) > 1
             kind = optuna.samplers.NSGAIISampler if several else optuna.samplers.TPESampler
             sampler = kind(seed=self.seed)
-        study = optuna.create_study(directions=list(self.goals.values()), sampler=sampler)
-        for observation in experiment.observations():
+        study = optuna.create_study(
+            directions=list(self.goals.values()),
+            sampler=sampler,
+            pruner=self.pruner,
+            storage=None if self._journal is None else storage_of(self._journal),
+        )
+        for observation in experiment.observations(status=["completed", "pruned"]):
             known = self._known(observation, overloads)
             if known is not None:
                 study.add_trial(known)
@@ -152,9 +193,10 @@ class OptunaSearch(Controller):
         import optuna
 
         config = observation.config
-        values = self._numbers(observation)
+        pruned = observation.status == "pruned"
+        values = None if pruned else self._numbers(observation)
         same = all(same_value(config.get(name), value) for name, value in overloads.items())
-        if values is None or not same:
+        if (values is None and not pruned) or not same:
             return None
         try:
             fixed = optuna.trial.FixedTrial(self._params(config))
@@ -164,8 +206,19 @@ class OptunaSearch(Controller):
         if not all(same_value(config.get(name), value) for name, value in told.items()):
             return None
         return optuna.trial.create_trial(
-            params=fixed.params, distributions=fixed.distributions, values=values
+            state=_states().PRUNED if pruned else _states().COMPLETE,
+            params=fixed.params,
+            distributions=fixed.distributions,
+            values=values,
+            intermediate_values=self._reported(observation),
         )
+
+    def _reported(self, observation: Observation) -> dict[int, float]:
+        """What a run has logged of the series that pruning goes by."""
+        if self.prune_by is None:
+            return {}
+        points = (point for point in observation.points() if point[0] == self.prune_by)
+        return {int(step): float(value) for _, step, value, _ in points}
 
     def _params(self, config: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a trial that would give a config."""
@@ -200,6 +253,18 @@ class OptunaSearch(Controller):
 
 def _names(goal: str | Sequence[str]) -> list[str]:
     return [goal] if isinstance(goal, str) else list(goal)
+
+
+def _series(goals: dict[str, Any], named: str | None) -> str:
+    """The series that pruning goes by."""
+    if len(goals) > 1:
+        raise ValueError("Optuna prunes searches for one goal only: leave pruner= out.")
+    (goal,) = goals
+    if named is None and not goal.startswith("metrics."):
+        raise ValueError(
+            f"pruner= needs prune_by=, the name of a series that the runs log, as {goal!r} is none."
+        )
+    return goal.removeprefix("metrics.") if named is None else named
 
 
 def _states() -> Any:

@@ -34,6 +34,6 @@ def cache_folder(root: str, key: str) -> str:
     return f"{root}/{CACHE}/{key[:2]}"
 
 
-def step_locks(root: str) -> str:
-    """The folder of the locks of those who make the values of steps."""
-    return f"{root}/{CLAIMS}/steps"
+def shared_folder(root: str) -> str:
+    """The folder of locks and journals by which processes work together for a while."""
+    return f"{root}/{CLAIMS}/shared"

@@ -50,8 +50,8 @@ def progress(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def run_progress(total: int | None) -> Iterator[Callable[[int], None] | None]:
-    """Show how many runs have ended, how many of them failed, how fast, and how long it takes.
+def run_progress(total: int | None) -> Iterator[Callable[[str], None] | None]:
+    """Show how many runs have ended, how fast, how long it takes, and what else there is to say.
 
     Parameters
     ----------
@@ -61,27 +61,27 @@ def run_progress(total: int | None) -> Iterator[Callable[[int], None] | None]:
     Yields
     ------
     callable or None
-        To be called when a run has ended, with how many have failed so far. None where nobody
+        To be called when a run has ended, with what else there is to say. None where nobody
         would see it: outside of terminals and notebooks.
     """
     console = _console()
     if not (console.is_terminal or console.is_jupyter):
         yield None
         return
-    begun, told, done, missed = time.monotonic(), 0.0, 0, 0
+    begun, told, done, more = time.monotonic(), 0.0, 0, ""
     with _bar(console, "{task.fields[note]}") as bar:
         task = bar.add_task("Running", total=total, note="")
 
-        def advance(failed: int) -> None:
-            nonlocal told, done, missed
-            done, missed = done + 1, failed
+        def advance(text: str) -> None:
+            nonlocal told, done, more
+            done, more = done + 1, text
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
                 show()
 
         def show() -> None:
             note = f"{done / max(time.monotonic() - begun, 1e-6):,.1f}/s"
-            note += f", {missed} not completed" if missed else ""
+            note += f", {more}" if more else ""
             bar.update(task, completed=done, note=note, refresh=True)
 
         try:

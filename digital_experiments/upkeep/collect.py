@@ -27,7 +27,7 @@ from digital_experiments.store.layout import (
     RUNNING,
     TRASH,
     blob_folder,
-    step_locks,
+    shared_folder,
 )
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names
@@ -35,7 +35,7 @@ from digital_experiments.upkeep.references import blob_names, names_in, with_inn
 
 _ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}")
 _PATIENCE = 10.0  # seconds that writers are waited for
-_OLD_LOCK = 86_400.0  # seconds for which the lock of a step is believed to be needed
+_UNUSED = 30 * 86_400.0  # seconds after which what processes share is not needed any more
 _OLD = 3600.0  # seconds after which what is aside was left by a kill
 
 
@@ -187,17 +187,17 @@ def _folders(root: str) -> list[str]:
 def leftovers(root: str) -> list[str]:
     """The paths of the temporary files that killed writers left."""
     torn = [f"{folder}/{name}" for folder in _folders(root) for name in abandoned(folder)]
-    return torn + landed(root) + _old_locks(root)
+    return torn + landed(root) + _unused(root)
 
 
-def _old_locks(root: str) -> list[str]:
-    """The files of locks that nobody has taken for long."""
+def _unused(root: str) -> list[str]:
+    """The files by which processes worked together, long ago."""
     found = []
-    folder = step_locks(root)
+    folder = shared_folder(root)
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(folder):
             with suppress(FileNotFoundError):
-                if time.time() - os.stat(f"{folder}/{name}").st_mtime > _OLD_LOCK:
+                if time.time() - os.stat(f"{folder}/{name}").st_mtime > _UNUSED:
                     found.append(f"{folder}/{name}")
     return found
 

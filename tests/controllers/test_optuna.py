@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from digital_experiments import Experiment, experiment
+from digital_experiments import Experiment, experiment, log_metric
 from digital_experiments.controllers import Controller, OptunaSearch
-from digital_experiments.errors import RunsFailedWarning, UnknownColumn
+from digital_experiments.errors import RecordingWarning, RunsFailedWarning, UnknownColumn
 from digital_experiments.testing import ControllerSuite
 
 optuna = pytest.importorskip("optuna", reason="Optuna thinks")
@@ -132,3 +134,68 @@ def test_what_matters_is_told_and_drawn(hill: Experiment[..., Any]) -> None:
         hill.observations()[:3].importance("result.height")
     with pytest.raises(ValueError, match="'max' or 'min'"):
         hill.observations().importance("result.height", "most")
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_a_pruner_ends_runs_by_what_they_log(executor: str) -> None:
+    @experiment(root="pruned")
+    def train(lr: float, epochs: int = 10) -> float:
+        for epoch in range(epochs):
+            log_metric("loss", lr + 1 / (1 + epoch))
+        return lr + 1 / epochs
+
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3)
+    how: Any = {} if executor == "serial" else {"executor": executor, "workers": 2}
+
+    def search() -> OptunaSearch:
+        return OptunaSearch(
+            minimise="result", lr=(0.0, 1.0), seed=3, pruner=pruner, prune_by="loss"
+        )
+
+    first = search()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RunsFailedWarning)  # to be pruned is no failure
+        first.control(train, n=15, **how)
+    completed, pruned = train.observations(), train.observations(status="pruned")
+    assert len(completed) + len(pruned) == 15
+    assert len(pruned) >= 2
+    for observation in pruned:
+        assert observation.result is None
+        assert len(observation.metrics("loss")) < 10  # what it logged until then is kept
+        assert "not worth going on" in observation.error["message"]
+    states = [trial.state.name for trial in first.study.trials]
+    assert (states.count("COMPLETE"), states.count("PRUNED")) == (len(completed), len(pruned))
+    assert first.study.best_value == completed.best("result", "min").result
+    again = search()
+    again.control(train, n=1)
+    reported = [t.intermediate_values for t in again.study.trials]
+    assert len(reported) == 16
+    assert all(values for values in reported)
+    assert list(Path("pruned/claims/shared").iterdir()) == []
+
+
+def test_a_metric_is_what_pruning_goes_by_if_it_is_the_goal() -> None:
+    search = OptunaSearch(minimise="metrics.loss", x=(0.0, 1.0), pruner=optuna.pruners.NopPruner())
+    assert search.prune_by == "loss"
+    with pytest.raises(ValueError, match="needs prune_by="):
+        OptunaSearch(minimise="result", x=(0, 1), pruner=optuna.pruners.NopPruner())
+    with pytest.raises(ValueError, match="for one goal only"):
+        OptunaSearch(minimise=["a", "b"], x=(0, 1), pruner=optuna.pruners.NopPruner())
+
+
+def test_a_pruner_that_breaks_harms_no_run() -> None:
+    class Broken(optuna.pruners.BasePruner):
+        def prune(self, study: Any, trial: Any) -> bool:
+            raise OSError("the disk is gone")
+
+    @experiment(root="broken")
+    def train(lr: float) -> float:
+        log_metric("loss", lr, step=0)
+        log_metric("loss", lr, step=1)
+        return lr
+
+    search = OptunaSearch(minimise="result", lr=(0.0, 1.0), pruner=Broken(), prune_by="loss")
+    with pytest.warns(RecordingWarning, match="Nobody watches 'loss'"):
+        search.control(train, n=1)
+    (observation,) = train.observations()
+    assert len(observation.points()) == 2

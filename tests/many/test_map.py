@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import signal
 import sqlite3
@@ -568,3 +569,47 @@ def test_who_comes_within_the_same_moment_is_heard(folder: Path) -> None:
         assert len(first.news()[1]) == 2
         for one in (first, second, third):
             one.close()
+
+
+SHOWN = """
+from digital_experiments import experiment
+from digital_experiments.controllers import RandomSearch
+
+@experiment(root="shown")
+def loss(x):
+    if x == 3:
+        raise ValueError
+    return {"loss": abs(x - 5), "height": x}
+
+loss.map([{"x": x} for x in range(10)], progress="result.loss")
+loss.map([{"x": x} for x in range(10)], progress=("result.height", "min"), executor="process")
+"""
+
+
+def test_a_terminal_shows_how_far_it_is_and_the_best_so_far(folder: Path) -> None:
+    pty = pytest.importorskip("pty", reason="there are no terminals to open here")
+    (folder / "script.py").write_text(SHOWN)
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "script.py"],
+        stderr=theirs,
+        stdout=theirs,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(mine, 10_000):
+            shown += part
+    os.close(mine)
+    assert process.wait(30) == 0
+    text = shown.decode()
+    assert "10/10" in text
+    assert "1 not completed, best result.loss 0" in text
+    assert "best result.height 0" in text
+
+
+def test_progress_is_one_of_a_few_things(power: Experiment[..., Any]) -> None:
+    for wrong in (3, ("result",), ("result", "up")):
+        with pytest.raises(TypeError, match="progress must be True, False, a column"):
+            power.map([{"x": 1}], progress=wrong)  # type: ignore[arg-type]
