@@ -89,7 +89,7 @@ class DaskExecutor(Executor):
                 n_workers=self._asked,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address=":0",
                 memory_limit=0,
             )
         given = self._cluster or self._own

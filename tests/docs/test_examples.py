@@ -39,7 +39,6 @@ def clusters() -> None:
             pytest.skip("there is no Slurm")
 
 
-@pytest.mark.xdist_group("clusters")
 @pytest.mark.usefixtures("clusters")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_the_code_of_the_page_on_clusters_runs(folder: Path) -> None:

@@ -124,7 +124,7 @@ def test_names_can_not_leave_the_store(folder: Path) -> None:
     facts["dicts"] = {"../../../evil": {"a": 1}}
     path.write_text(json.dumps(facts))
     import_runs("erm", "inside")
-    assert not list(folder.glob("*evil*")) + list(folder.parent.glob("*outside*"))
+    assert not list(folder.glob("*evil*")) + list(folder.parent.glob("outside*"))
     facts["artifacts"] = {
         "x": {"filename": "../../../../secret", "id": "x", "artifact_type": "png"}
     }

@@ -27,10 +27,7 @@ else:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-pytestmark = [
-    pytest.mark.xdist_group("clusters"),  # each is started once
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 EVERYWHERE = ["dask", "ray"]
 
 
@@ -39,7 +36,7 @@ def running() -> Iterator[dict[str, Any]]:
     """What is started once for many tests."""
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0
     )
     with cluster, distributed.Client(cluster) as client:
         yield {"dask": client, "ray": "ray"}

@@ -35,12 +35,10 @@ if not os.environ.get("DE_CI"):  # there a missing part is a failure
 
 from digital_experiments.executors import SlurmExecutor  # noqa: E402 # it needs submitit
 
-pytestmark = pytest.mark.xdist_group("clusters")
 
-
-def jobs() -> list[str]:
-    asked = subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, check=True)
-    return asked.stdout.split()
+def jobs(name: str) -> list[str]:
+    command = ["squeue", "-h", "-o", "%i", "-n", name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_jobs_that_are_killed_or_cancelled_are_lost_and_made_again(
         subprocess.run(["scancel", job], check=True)
 
     threading.Thread(target=cancel, daemon=True).start()
-    found = trial.map(configs, executor="slurm", workers=2, retries=1)
+    found = trial.map(configs, executor=SlurmExecutor(2, job_name="kills"), retries=1)
     assert [o.config["x"] for o in found] == list(range(60))
     assert {o.status for o in found} == {"completed"}
     assert len(trial.observations()) == 60
@@ -88,7 +86,7 @@ def test_jobs_that_are_killed_or_cancelled_are_lost_and_made_again(
     assert set(lost) == {20, 40}
     assert found[20].metadata["retry_of"] == lost[20].id
     assert "Slurm's job" in lost[20].error["message"]
-    assert jobs() == []
+    assert jobs("kills") == []
 
 
 def test_a_run_that_takes_too_long_is_ended(trial: Experiment[..., Any]) -> None:
@@ -108,6 +106,7 @@ def test_what_slurm_refuses_is_told(trial: Experiment[..., Any], tmp_path: Path)
 SCRIPT = """
 import time
 from digital_experiments import experiment
+from digital_experiments.executors import SlurmExecutor
 
 @experiment(root="store")
 def wait(x):
@@ -115,7 +114,7 @@ def wait(x):
     return x
 
 if __name__ == "__main__":
-    wait.map([{"x": x} for x in range(6)], executor="slurm", workers=2)
+    wait.map([{"x": x} for x in range(6)], executor=SlurmExecutor(2, job_name="ended"))
 """
 
 
@@ -130,7 +129,7 @@ def test_ctrl_c_cancels_the_jobs(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) != 0
     deadline = time.monotonic() + 30
-    while jobs():
+    while jobs("ended"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     found = experiment(root=store, name="wait")(lambda x: x).observations(
