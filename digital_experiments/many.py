@@ -140,11 +140,7 @@ class Many:
         return RemoteWorker(self.experiment, self.executor.restarts)
 
     def _look_around(self) -> None:
-        """Have facts of git, packages and system at hand before processes are forked.
-
-        Git is asked by a subprocess. Were one started while a worker is forked, the worker would
-        hold its pipe, and it would be waited for as long as the worker lives.
-        """
+        """Have facts of git, packages and system at hand, for all workers that are forked."""
         nobody = Observation("", {}, None, {})
         for callback in self.experiment.callbacks:
             if isinstance(callback, (GitInfo, PipFreeze, SystemInfo)):

@@ -11,6 +11,7 @@ from digital_experiments.callbacks.base import Callback
 from digital_experiments.callbacks.code import plain_function
 from digital_experiments.callbacks.packages import Stamp, stamp, unchanged, without_credentials
 from digital_experiments.callbacks.system import working_folder
+from digital_experiments.forks import unforked
 from digital_experiments.observation import Observation
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def git_facts(folder: str | None) -> Facts | None:
         return None
     known = _snapshots.get(folder)
     if known is None or not known.is_current():
-        known = _snapshots[folder] = _look(folder)
+        with unforked:
+            known = _snapshots[folder] = _look(folder)
     return known.facts
 
 

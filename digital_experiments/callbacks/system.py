@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from digital_experiments.callbacks.base import Callback
+from digital_experiments.forks import unforked
 from digital_experiments.observation import Observation
 
 
@@ -35,8 +36,8 @@ def system_facts(pwd: str | None) -> Mapping[str, Any]:
     """What :mod:`platform` says of this machine, asked once."""
     import platform
 
-    return MappingProxyType(
-        {
+    with unforked:  # it asks uname
+        facts = {
             "platform": platform.platform(),
             "machine": platform.machine(),
             "processor": platform.processor(),
@@ -45,4 +46,4 @@ def system_facts(pwd: str | None) -> Mapping[str, Any]:
             "hostname": platform.node(),
             "pwd": pwd,
         }
-    )
+    return MappingProxyType(facts)

@@ -10,6 +10,7 @@ import pytest
 
 from digital_experiments.callbacks import Callback
 from digital_experiments.experiment import experiment
+from digital_experiments.steps import step
 
 
 class CallbackSuite:
@@ -34,6 +35,17 @@ class CallbackSuite:
             recorded(None)  # type: ignore[arg-type]
         assert len(recorded.observations(status="failed")) == 1
 
+    def test_it_harms_no_step(self, tmp_path: Path) -> None:
+        """A step's value comes back, and a step that fails is kept as failed."""
+        recorded = experiment(root=tmp_path, callbacks=[self.make()])(_in_steps)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert recorded(2) == 4
+            with pytest.raises(TypeError):
+                recorded(None)  # type: ignore[arg-type]
+        kept = [o.metadata["steps"] for o in recorded.observations(status=None)]
+        assert [calls[0]["status"] for calls in kept] == ["completed", "failed"]
+
     def test_it_keeps_runs_apart(self, tmp_path: Path) -> None:
         """One callback listens to runs in eight threads."""
         recorded = experiment(root=tmp_path, callbacks=[self.make()])(_double)
@@ -48,3 +60,10 @@ class CallbackSuite:
 
 def _double(x: int) -> int:
     return 2 * x
+
+
+_doubled = step(_double)
+
+
+def _in_steps(x: int) -> int:
+    return _doubled(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from digital_experiments.callbacks import (
 )
 from digital_experiments.callbacks.git import git_facts
 from digital_experiments.callbacks.packages import pip_freeze
+from digital_experiments.forks import unforked
 from digital_experiments.testing import CallbackSuite
 
 Git = Callable[..., str]
@@ -247,3 +249,23 @@ def test_the_log_of_a_nested_run_is_in_its_parents_too() -> None:
 def test_a_log_can_not_leave_its_folder() -> None:
     with pytest.raises(ValueError, match="can't be the name of a log file"):
         SaveLogs("../logs.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_waits_until_another_process_has_answered() -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        with unforked:
+            asked.set()
+            subprocess.run(["sleep", "0.5"], check=True)
+            answered.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    forked = multiprocessing.get_context("fork").Process(target=answered.is_set)
+    forked.start()
+    assert answered.is_set()  # it holds no pipe to the other
+    forked.join()
+    thread.join()

@@ -13,7 +13,7 @@ import digital_experiments
 
 PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
-    {"errors", "ids", "files", "memory"},
+    {"errors", "ids", "files", "forks", "memory"},
     {
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
