@@ -13,6 +13,7 @@ from digital_experiments.config import Binder, Config
 from digital_experiments.errors import RunPruned
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
+from digital_experiments.options import call_kind
 from digital_experiments.run import Run
 
 if TYPE_CHECKING:
@@ -46,10 +47,21 @@ class Outcome(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a worker says of some attempts, and how many seconds it was at them."""
+    """What a worker says of some attempts.
+
+    Attributes
+    ----------
+    outcomes : list of Outcome
+        Of each attempt.
+    seconds : float
+        How long it was at them.
+    busy : float
+        For how many seconds of that its thread was not waiting for anything.
+    """
 
     outcomes: list[Outcome]
     seconds: float
+    busy: float
 
 
 class Runnable(Protocol):
@@ -85,6 +97,7 @@ class Worker:
 
     def __init__(self, experiment: Runnable) -> None:
         self.experiment = experiment
+        self._is_plain = call_kind(experiment.function) == "value"
 
     def pack(self, attempts: Sequence[Attempt]) -> Any:
         """Some attempts in the form in which they are handed over."""
@@ -97,16 +110,18 @@ class Worker:
 
     def __call__(self, attempts: Any) -> Any:
         """Make the runs of some attempts, one after another."""
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.thread_time()
         outcomes = [self.make(attempt) for attempt in attempts]
-        return Answer(outcomes, time.perf_counter() - begun)
+        return Answer(outcomes, time.perf_counter() - begun, time.thread_time() - busy)
 
     def make(self, attempt: Attempt) -> Outcome:
         """Make the run of an attempt; its exception is part of the outcome."""
         plan = self._plan(attempt)
         token = assigned.set(plan)
         try:
-            _awaited(self.experiment(*attempt.call.args, **attempt.call.kwargs))
+            value = self.experiment(*attempt.call.args, **attempt.call.kwargs)
+            if not self._is_plain:
+                _awaited(value)
         except RunPruned:
             return _outcome(plan, None)
         except Exception as problem:
@@ -132,7 +147,7 @@ class Worker:
             pass
         except Exception as problem:
             error = problem
-        return Answer([_outcome(plan, error)], time.perf_counter() - begun)
+        return Answer([_outcome(plan, error)], time.perf_counter() - begun, 0.0)
 
 
 def _awaited(value: Any) -> None:

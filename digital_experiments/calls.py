@@ -35,7 +35,7 @@ class Watched(dict[str, Any]):
 Numbered = tuple[int, Call]
 
 
-def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
+def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
     """Calls for configs; those that are at hand are all checked before one is made.
 
     Parameters
@@ -43,8 +43,8 @@ def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
     configs
         Dicts of parameters, tuples of arguments; a list of them, a frame with a column for each
         parameter, or what gives them one after another.
-    complete
-        What makes configs of arguments.
+    binder
+        What knows the parameters.
 
     Raises
     ------
@@ -56,12 +56,14 @@ def calls_of(configs: Any, complete: Binder) -> list[Call] | Iterator[Call]:
     if isinstance(configs, (str, bytes, Mapping)) or not isinstance(configs, Iterable):
         raise TypeError(f"map expects configs, such as [{{'lr': 0.1}}], not {configs!r:.80}.")
     at_hand = hasattr(configs, "__len__")
-    checked = (_call(n, config, complete) for n, config in enumerate(configs))
+    checked = (_call(n, config, binder) for n, config in enumerate(configs))
     return list(checked) if at_hand else checked
 
 
-def _call(number: int, config: Any, complete: Binder) -> Call:
-    if isinstance(config, Mapping):
+def _call(number: int, config: Any, binder: Binder) -> Call:
+    if type(config) is dict:
+        call = Call((), config.copy())
+    elif isinstance(config, Mapping):
         call = Call((), dict(config), getattr(config, "watch", None))
     elif isinstance(config, tuple):
         call = Call(config, {})
@@ -71,7 +73,7 @@ def _call(number: int, config: Any, complete: Binder) -> Call:
             f"{config!r:.80}."
         )
     try:
-        complete(call.args, call.kwargs)
+        binder.check(call.args, call.kwargs)
     except TypeError as problem:
         raise TypeError(f"Config {number}, {config!r:.200}, does not fit: {problem}") from None
     return call

@@ -37,6 +37,8 @@ class Binder:
         parameters = self.signature.parameters.values() if self.signature else []
         self.names = [p.name for p in parameters]
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self._known = frozenset(self.names)
+        self._needed = self._known - self._defaults.keys() - self._held[1].keys()
         self._positional = sum(p.kind <= p.POSITIONAL_OR_KEYWORD for p in parameters)
         self._simple = bool(self.signature) and all(
             p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters
@@ -61,6 +63,17 @@ class Binder:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """See that arguments fit the signature.
+
+        Raises
+        ------
+        TypeError
+            If they do not.
+        """
+        if not (self._simple and not args and self._needed <= kwargs.keys() <= self._known):
+            self(args, kwargs)
 
     def _bind_simply(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Config | None:
         """What ``Signature.bind`` does, for the plain case, several times as fast."""

@@ -155,7 +155,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         if plan is None:
             run = Run(recorder, config, plain, lost, {"fingerprint": self.fingerprint})
         else:
-            facts = {"fingerprint": self.fingerprint, **plan.facts}
+            facts = dict(plan.facts)
             run = plan.run = Run(recorder, config, plain, lost, facts, plan.id)
             run.announced, run.watch = plan.announced, plan.watch
         run.cache_key = key

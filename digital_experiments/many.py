@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, 
 from digital_experiments.ids import new_id
 from digital_experiments.observation import Observation
 from digital_experiments.options import call_kind
+from digital_experiments.pace import Pace
 from digital_experiments.run import active_run
 from digital_experiments.selection import ENDED, UNDONE
 from digital_experiments.store.flight import read_flight
@@ -33,9 +33,7 @@ from digital_experiments.travel import check_travels, name_unfit
 _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
 ON_ERROR = ("record", "raise")
 _PAUSE = 0.1  # seconds
-_AHEAD = 4  # portions handed over, for each worker
-_SHORT = 0.0002  # seconds
-_MOST = 100  # calls in a portion
+_SOON = 0.01  # seconds
 _THERE, _NONE_NOW, _ALL = "there", "none now", "all"  # what is known of further calls
 
 
@@ -94,13 +92,11 @@ class Many:
         self.retries = retries
         self.timeout = timeout
         self.raises = raises
-        self.ahead = ahead
         self.on_end = on_end
         self._ended: SimpleQueue[tuple[Flight, Future[Answer]]] = SimpleQueue()
         self._flying: dict[int, Flight] = {}
         self._again: deque[Errand] = deque()
-        self._left = math.inf if total is None else total
-        self._seconds = executor.portion  # that a call takes, at first unknown
+        self._pace = Pace(executor, timeout is not None, ahead, total)
         within = active_run()
         self._facts: dict[str, Any] = {"fingerprint": experiment.fingerprint}
         if within is not None:
@@ -127,10 +123,16 @@ class Many:
                 if not (more or self._flying):
                     return
                 try:
-                    ended = self._ended.get(timeout=_PAUSE if more else None)
+                    ended = self._ended.get(timeout=self._patience(more))
                 except Empty:  # others may have given something back
                     continue
                 yield from self._land(*ended)
+
+    def _patience(self, more: bool) -> float | None:
+        """How long to wait for an answer before there may be something else to do."""
+        if not more:
+            return None
+        return _PAUSE if self._pace.is_known else _SOON
 
     def _chosen_worker(self) -> Worker:
         if not self.executor.travels:
@@ -168,7 +170,7 @@ class Many:
     def _hand_over(self, waiting: Iterator[Numbered | None]) -> bool:
         """Keep the workers busy, with some portions of calls in reserve; whether there are more."""
         state = _THERE
-        while state == _THERE and len(self._flying) < self._room():
+        while state == _THERE and len(self._flying) < self._pace.room():
             portion, state = self._take(waiting)
             self._send(portion)
         return state != _ALL
@@ -176,7 +178,7 @@ class Many:
     def _take(self, waiting: Iterator[Numbered | None]) -> tuple[list[Errand], str]:
         """The next portion, and whether that is all, all for now, or there are more."""
         portion: list[Errand] = []
-        most = self._portion()
+        most = self._pace.portion()
         while len(portion) < most:
             if self._again:
                 portion.append(self._again.popleft())
@@ -189,23 +191,8 @@ class Many:
                 return portion, _NONE_NOW
             number, call = numbered
             portion.append(Errand(number, self.retries, Attempt(new_id(), call, self._facts)))
-            self._left -= 1
+            self._pace.take()
         return portion, _THERE
-
-    def _room(self) -> int:
-        """How many portions may be on their way."""
-        if self.ahead is not None:
-            return (1 + self.ahead) * self.executor.workers
-        if self.executor.shares_interpreter and self._seconds < _SHORT:
-            return 1  # threads would only wait for each other
-        return _AHEAD * self.executor.workers
-
-    def _portion(self) -> int:
-        """How many calls to hand over at once: of short ones many, so that it costs little."""
-        if self.timeout is not None or self.ahead is not None or self.executor.awaits:
-            return 1
-        fair = self._left / (2 * self.executor.workers)  # lest others wait for one at the end
-        return max(1, int(min(_MOST, self.executor.portion / self._seconds, fair)))
 
     def _send(self, errands: list[Errand]) -> None:
         if not errands:
@@ -228,8 +215,9 @@ class Many:
     def _land(self, flight: Flight, future: Future[Answer]) -> Iterator[tuple[int, Observation]]:
         """The observations of what has ended; what is to be tried again is sent again."""
         try:
-            outcomes, seconds = self._worker.unpack(future.result())
-            self._seconds = max(seconds / len(outcomes), 1e-6)
+            answer = self._worker.unpack(future.result())
+            self._pace.learn(answer)
+            outcomes = answer.outcomes
         except (WorkerDied, TimeoutError) as problem:
             outcomes = self._of_dead(flight, problem)
         del self._flying[id(flight)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,6 +70,7 @@ _READ = (3, FORMAT)
 
 _PARTS = ("config", "result", "metadata")
 _NO_BLOBS = NoBlobs()
+_NO_NOTES = Notes()
 
 
 class Observation:
@@ -108,7 +108,7 @@ class Observation:
         self._plain: dict[str, Plain] = {}
         self._blobs: BlobReader = _NO_BLOBS
         self._dir: str | None = None
-        self._notes: Callable[[], Notes] = Notes
+        self._notes: Notes | Callable[[str], Notes] = _NO_NOTES
         self.lost: list[str] | None = None
 
     @classmethod
@@ -131,7 +131,7 @@ class Observation:
         made._plain = {"config": plain_config}
         made._blobs = _NO_BLOBS
         made._dir = dir
-        made._notes = Notes
+        made._notes = _NO_NOTES
         made.lost = lost
         return made
 
@@ -148,7 +148,7 @@ class Observation:
         record: Callable[[], Plain],
         blobs: BlobReader,
         dir: str,
-        notes: Callable[[], Notes],
+        notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record in a store, read when it is first asked for.
 
@@ -214,12 +214,16 @@ class Observation:
     def tags(self) -> list[str]:
         """The tags of its run, and those that :meth:`Experiment.annotate` gave it since."""
         own = self.facts.get("tags")
-        return self._notes().tags_with(own if isinstance(own, list) else [])
+        return self._noted().tags_with(own if isinstance(own, list) else [])
 
     @property
     def note(self) -> str | None:
         """What was noted on it by :meth:`Experiment.annotate`."""
-        return self._notes().text
+        return self._noted().text
+
+    def _noted(self) -> Notes:
+        notes = self._notes
+        return notes if isinstance(notes, Notes) else notes(self._id)
 
     @property
     def status(self) -> str:
@@ -391,9 +395,8 @@ class Observation:
         """As it is; what is still to be read of its record is read now."""
         if isinstance(self._plain, _Parts):
             self._plain = {part: self._plain[part] for part in _PARTS}
-        noted = partial(_same, self._notes())
         live = {part: thawed(value) for part, value in self._live.items()}
-        state = (self._id, live, self._plain, self._blobs, self._dir, noted, self.lost)
+        state = (self._id, live, self._plain, self._blobs, self._dir, self._noted(), self.lost)
         return _unpickled, state
 
     def __eq__(self, other: object) -> bool:
@@ -430,10 +433,6 @@ def thawed(part: Any) -> Any:
         return part
     plain = {k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in environment.items()}
     return {**part, "environment": plain}
-
-
-def _same(notes: Notes) -> Notes:
-    return notes
 
 
 def _unpickled(id: str, *state: Any) -> Observation:

@@ -131,7 +131,11 @@ class Backend(ABC):
                 yield name, id, None
 
     def listed(
-        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+        self,
+        id: str,
+        record: Callable[[], Plain],
+        simple: bool,
+        notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record in the index, or what that says if it is gone."""
         try:

@@ -156,19 +156,18 @@ class FileBackend(Backend):
         except ObservationNotFound:
             record = read_flight(self._folder, id)
             if record is not None:
-                return self.listed(id, lambda: record, True, partial(self._notes, id))
+                return self.listed(id, lambda: record, True, self._notes)
             suffix, data = self._read(id)  # raises, unless it has just been recorded
         record, values = parse_record(data, suffix, self._parser(suffix))
         check_record(record, id)
         place = f"{self._folder}/{STORAGE}/{id}"
-        notes = partial(self._notes, id)
-        return Observation.of_store(id, lambda: record, values or self._blobs, place, notes)
+        return Observation.of_store(id, lambda: record, values or self._blobs, place, self._notes)
 
     def later(self, id: str) -> Observation:
         """An observation that has just been recorded, read when it is first asked for."""
         place = f"{self._folder}/{STORAGE}/{id}"
-        notes = partial(self._notes, id)
-        return Observation.of_store(id, partial(self._read_record, id), self._blobs, place, notes)
+        record = partial(self._read_record, id)
+        return Observation.of_store(id, record, self._blobs, place, self._notes)
 
     def _read_record(self, id: str) -> Plain:
         suffix, data = self._read(id)
@@ -178,7 +177,11 @@ class FileBackend(Backend):
         return read_notes(self._folder, id).get(id, Notes())
 
     def listed(
-        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+        self,
+        id: str,
+        record: Callable[[], Plain],
+        simple: bool,
+        notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record in the index; its pickles are read from its file."""
         blobs = self._blobs if simple else _KeptValues(type(self), self.root, id)

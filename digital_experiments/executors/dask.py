@@ -83,15 +83,7 @@ class DaskExecutor(Executor):
         import cloudpickle
 
         refuse_in_worker("dask")
-        self._own: LocalCluster | None = None
-        if self._cluster is None:
-            self._own = LocalCluster(
-                n_workers=self._asked,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",
-                memory_limit=0,
-            )
+        self._own = _local_cluster(self._asked) if self._cluster is None else None
         given = self._cluster or self._own
         self._client = given if isinstance(given, Client) else Client(given)
         self._token = new_id()
@@ -146,6 +138,22 @@ class DaskExecutor(Executor):
                 os.kill(nanny.pid, signal.SIGKILL)
         client.close()
         cluster.close()
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            memory_limit=0,
+        )
+    except RuntimeError as problem:
+        raise RuntimeError(
+            "Dask's workers did not start. In a script, what starts them has to stand below "
+            "`if __name__ == '__main__':`, as they import the script again."
+        ) from problem
 
 
 class _Sent(WorkerPlugin):

@@ -47,7 +47,11 @@ class Source(Protocol):
         """Name, id and record of each of them; a problem if it is damaged, None if it is none."""
 
     def listed(
-        self, id: str, record: Callable[[], Plain], simple: bool, notes: Callable[[], Notes]
+        self,
+        id: str,
+        record: Callable[[], Plain],
+        simple: bool,
+        notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record; unless ``simple``, its values are to be read again."""
 

@@ -121,7 +121,7 @@ class Query:
             record = partial(_restored, kind, row, picks)
         else:
             record = partial(load_pickle, row[-1])
-        return self.index.source.listed(row[0], record, kind.simple, partial(_same, notes))
+        return self.index.source.listed(row[0], record, kind.simple, notes)
 
     def _matches(self, observation: Observation) -> bool:
         """Whether the config has the values that the database can't compare."""
@@ -476,10 +476,6 @@ def _sorted_by(ids: Sequence[str], columns: list[Sequence[Any]]) -> list[Sequenc
         [column[n] for n in order] if isinstance(column, list) else column[order]  # type: ignore[call-overload] # an array
         for column in columns
     ]
-
-
-def _same(notes: Notes) -> Notes:
-    return notes
 
 
 def _read_columns(

@@ -40,9 +40,11 @@ def clusters() -> None:
 
 
 @pytest.mark.usefixtures("clusters")
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore:Port 8787:UserWarning"
+)
 def test_the_code_of_the_page_on_clusters_runs(folder: Path) -> None:
-    run_page(ROOT / "docs" / "cluster.md", folder)
+    run_page(ROOT / "docs" / "cluster.md", folder, "__main__")
 
 
 PAGES = [page for page in PAGES if page.name != "cluster.md"]
@@ -53,10 +55,10 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path, folder: Path) ->
     run_page(page, folder)
 
 
-def run_page(page: Path, folder: Path) -> None:
+def run_page(page: Path, folder: Path, name: str = "page") -> None:
     script = folder / "page.py"  # from a file, so that functions have a source
     script.write_text("\n".join(python_blocks(page)))
-    exec(compile(script.read_text(), str(script), "exec"), {"__name__": "page"})
+    exec(compile(script.read_text(), str(script), "exec"), {"__name__": name})
 
 
 @pytest.mark.parametrize("name", ["digital_experiments", *MODULES])

@@ -177,3 +177,16 @@ def test_ctrl_c_ends_a_cluster_that_it_has_started(name: str, tmp_path: Path) ->
         status=None, current_code_only=False
     )
     assert sorted(o.status for o in found) == ["completed"] * 2 + ["interrupted"] * 2
+
+
+def test_a_script_that_lacks_the_guard_is_told(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "from digital_experiments import experiment\n"
+        "f = experiment(root='store')(lambda x: x)\n"
+        "f.map([{'x': 1}], executor='dask', workers=1)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert told.returncode == 1
+    assert "has to stand below `if __name__ == '__main__':`" in told.stderr.splitlines()[-1]
