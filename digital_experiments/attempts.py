@@ -39,11 +39,14 @@ class Outcome(NamedTuple):
         What the function raised.
     observation : Observation or None
         The observation itself, where the store did not take it.
+    status : str
+        How the run ended.
     """
 
     id: str
     error: BaseException | None
     observation: Observation | None
+    status: str
 
 
 class Answer(NamedTuple):
@@ -177,6 +180,8 @@ async def _exhaust(values: Any) -> None:
 def _outcome(plan: Assignment, error: BaseException | None) -> Outcome:
     if plan.run is None:
         found = plan.found
-        return Outcome(plan.id if found is None else found.id, error, None)
-    kept = None if plan.run.recorded else plan.run.observation
-    return Outcome(plan.run.id, error, kept)
+        id = plan.id if found is None else found.id
+        return Outcome(id, error, None, "completed" if error is None else "failed")
+    observation = plan.run.observation
+    status = "failed" if observation is None else observation.status
+    return Outcome(plan.run.id, error, None if plan.run.recorded else observation, status)

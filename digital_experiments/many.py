@@ -265,7 +265,7 @@ class Many:
         kind = RunTimedOut if known.status == "timeout" else RuntimeError
         text = f"Run {attempt.id} ended as {known.outcome()}."
         ended_well = known.status in ("completed", "pruned")
-        return Outcome(attempt.id, None if ended_well else kind(text), None)
+        return Outcome(attempt.id, None if ended_well else kind(text), None, known.status)
 
     def _end(self, attempt: Attempt, since: float, error: RunEnded) -> Outcome:
         """Record that an attempt was ended."""
@@ -280,7 +280,8 @@ class Many:
         shown = read_flight(str(self.experiment.backend.root), attempt.id) or {"metadata": {}}
         facts = {key: shown["metadata"][key] for key in _SHOWN if key in shown["metadata"]}
         run.end_elsewhere(time.perf_counter() - since, error, facts)
-        return Outcome(attempt.id, error, None if run.recorded else run.observation)
+        kept = None if run.recorded else run.observation
+        return Outcome(attempt.id, error, kept, error.status)
 
     def _record_interrupted(self) -> None:
         """Record what was on its way when all were ended."""
@@ -302,7 +303,7 @@ class Many:
     def _observation(self, outcome: Outcome) -> Observation:
         if outcome.observation is not None:
             return outcome.observation
-        return self.experiment.backend.later(outcome.id)
+        return self.experiment.backend.later(outcome.id, outcome.status)
 
 
 def many(

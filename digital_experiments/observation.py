@@ -97,7 +97,7 @@ class Observation:
     Observation(1, {'x': 3} → 9)
     """
 
-    __slots__ = ("_blobs", "_dir", "_id", "_live", "_notes", "_plain", "lost")
+    __slots__ = ("_blobs", "_dir", "_id", "_live", "_notes", "_plain", "_status", "lost")
     _fields = ("id", *_PARTS)
 
     def __init__(
@@ -108,6 +108,7 @@ class Observation:
         self._plain: dict[str, Plain] = {}
         self._blobs: BlobReader = _NO_BLOBS
         self._dir: str | None = None
+        self._status: str | None = None
         self._notes: Notes | Callable[[str], Notes] = _NO_NOTES
         self.lost: list[str] | None = None
 
@@ -132,6 +133,7 @@ class Observation:
         made._blobs = _NO_BLOBS
         made._dir = dir
         made._notes = _NO_NOTES
+        made._status = None
         made.lost = lost
         return made
 
@@ -149,10 +151,12 @@ class Observation:
         blobs: BlobReader,
         dir: str,
         notes: Notes | Callable[[str], Notes],
+        status: str | None = None,
     ) -> Observation:
         """The observation of a record in a store, read when it is first asked for.
 
-        Nothing in it is unpickled before that is asked for.
+        Nothing in it is unpickled before that is asked for. ``status`` is what is known without
+        reading it.
         """
         made = cls.__new__(cls)
         made._id = id
@@ -161,6 +165,7 @@ class Observation:
         made._blobs = blobs
         made._dir = dir
         made._notes = notes
+        made._status = status
         made.lost = None
         return made
 
@@ -231,7 +236,7 @@ class Observation:
 
         ``completed``, ``failed``, ``interrupted``, ``timeout``, ``pruned``, ``lost``, ``running``.
         """
-        return str(self.facts.get("status", "completed"))
+        return self._status or str(self.facts.get("status", "completed"))
 
     @property
     def error(self) -> dict[str, str] | None:
@@ -439,6 +444,7 @@ def _unpickled(id: str, *state: Any) -> Observation:
     made = Observation.__new__(Observation)
     made._id = id
     made._live, made._plain, made._blobs, made._dir, made._notes, made.lost = state
+    made._status = None
     return made
 
 

@@ -129,8 +129,7 @@ class Sharing:
             self._done[key] = outcome.id
             with self._alone_if_it_fails():
                 if self._claims is not None:
-                    status = "failed" if outcome.error else "completed"
-                    self._claims.release(key, outcome.id, status)
+                    self._claims.release(key, outcome.id, outcome.status)
 
     def close(self) -> None:
         """Give back what was claimed."""

@@ -73,8 +73,8 @@ class Backend(ABC):
     def load(self, id: str) -> Observation:
         """The observation of that id."""
 
-    def later(self, id: str) -> Observation:
-        """The observation of that id, which may be read when it is first asked for."""
+    def later(self, id: str, status: str | None = None) -> Observation:
+        """The observation of that id, and perhaps status, read when it is first asked for."""
         return self.load(id)
 
     @abstractmethod

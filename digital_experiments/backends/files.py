@@ -163,11 +163,11 @@ class FileBackend(Backend):
         place = f"{self._folder}/{STORAGE}/{id}"
         return Observation.of_store(id, lambda: record, values or self._blobs, place, self._notes)
 
-    def later(self, id: str) -> Observation:
+    def later(self, id: str, status: str | None = None) -> Observation:
         """An observation that has just been recorded, read when it is first asked for."""
         place = f"{self._folder}/{STORAGE}/{id}"
         record = partial(self._read_record, id)
-        return Observation.of_store(id, record, self._blobs, place, self._notes)
+        return Observation.of_store(id, record, self._blobs, place, self._notes, status)
 
     def _read_record(self, id: str) -> Plain:
         suffix, data = self._read(id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Thread
@@ -70,6 +69,8 @@ class AsyncExecutor(Executor):
 
     def start(self, function: Task) -> None:
         """Start the loop."""
+        import asyncio
+
         self._function = function
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="digital_experiments loop")
@@ -77,9 +78,13 @@ class AsyncExecutor(Executor):
 
     def submit(self, argument: Any, timeout: float | None = None) -> Future[Any]:
         """Have the loop run it; it is cancelled when its time is over."""
+        import asyncio
+
         return asyncio.run_coroutine_threadsafe(self._limited(argument, timeout), self._loop)
 
     async def _limited(self, argument: Any, timeout: float | None) -> Any:
+        import asyncio
+
         task = asyncio.current_task()
         assert task is not None
         late = self._loop.call_later(timeout, task.cancel, TIMED_OUT) if timeout else None
@@ -95,6 +100,8 @@ class AsyncExecutor(Executor):
 
     def stop(self, at_once: bool = False) -> None:
         """Wait for what has begun, or cancel it; then stop the loop."""
+        import asyncio
+
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._end(at_once), self._loop).result()
@@ -103,6 +110,8 @@ class AsyncExecutor(Executor):
         self._loop.close()
 
     async def _end(self, at_once: bool) -> None:
+        import asyncio
+
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks if at_once else ():
             task.cancel()

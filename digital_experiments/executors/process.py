@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import sys
 import warnings
@@ -54,6 +53,8 @@ class ProcessExecutor(Executor):
         RuntimeError
             In a process of such a pool: it can have none of its own.
         """
+        import multiprocessing
+
         from pebble import ProcessPool
 
         refuse_in_worker("process")

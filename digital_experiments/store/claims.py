@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import NamedTuple
 
-from digital_experiments.files import append, make_folder
+from digital_experiments.files import make_folder
 from digital_experiments.ids import new_id, started
 from digital_experiments.store.flight import SILENT, own_heartbeat, process_lives
 from digital_experiments.store.layout import CLAIMS
@@ -104,7 +104,8 @@ class Claims:
         make_folder(self._held)
         self._name = f"{new_id()}{_LOG}"
         self._log = f"{self._folder}/{self._name}"
-        append(self._log, json.dumps(own_heartbeat(os.getpid())).encode() + b"\n")
+        self._own_log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.write(self._own_log, json.dumps(own_heartbeat(os.getpid())).encode() + b"\n")
         self._remove_dead()
         self._read: dict[str, int] = {}
         self._folder_seen = 0
@@ -127,7 +128,7 @@ class Claims:
 
     def release(self, key: str, id: str, status: str) -> None:
         """Tell the others what came of a run, and give its config back."""
-        append(self._log, f"{key} {id} {status}\n".encode())
+        os.write(self._own_log, f"{key} {id} {status}\n".encode())
         self.give_back(key)
 
     def give_back(self, key: str) -> None:
@@ -143,10 +144,11 @@ class Claims:
         """
         seen = os.stat(self._folder).st_mtime_ns
         changed = seen != self._folder_seen
-        self._folder_seen = seen if time.time() - seen / 1e9 > _SETTLED else 0
-        if changed:
+        if changed or time.time() - seen / 1e9 < _SETTLED:
             logs = [n for n in os.listdir(self._folder) if n.endswith(_LOG) and n != self._name]
+            changed = changed or logs != list(self._read)
             self._read = {name: self._read.get(name, 0) for name in logs}
+        self._folder_seen = seen
         found: dict[str, Ended] = {}
         for name, offset in self._read.items():
             with suppress(FileNotFoundError), open(f"{self._folder}/{name}", "rb") as file:
@@ -162,6 +164,7 @@ class Claims:
         self._closed.set()
         for key in list(self._own):
             self.give_back(key)
+        os.close(self._own_log)
         with suppress(FileNotFoundError):
             os.unlink(self._log)
 

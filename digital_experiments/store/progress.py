@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,8 +66,8 @@ def run_progress(total: int | None) -> Iterator[Callable[[str], None] | None]:
         To be called when a run has ended, with what else there is to say. None where nobody
         would see it: outside of terminals and notebooks.
     """
-    console = _console()
-    if not (console.is_terminal or console.is_jupyter):
+    console = _console() if _may_be_seen() else None
+    if console is None or not (console.is_terminal or console.is_jupyter):
         yield None
         return
     begun, told, done, more = time.monotonic(), 0.0, 0, ""
@@ -88,6 +90,12 @@ def run_progress(total: int | None) -> Iterator[Callable[[str], None] | None]:
             yield advance
         finally:
             show()
+
+
+def _may_be_seen() -> bool:
+    """Whether to ask rich, which takes a while to import, where a picture can be shown."""
+    forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+    return forced or "IPython" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _console() -> Any:
