@@ -71,6 +71,7 @@ _READ = (3, FORMAT)
 _PARTS = ("config", "result", "metadata")
 _NO_BLOBS = NoBlobs()
 _NO_NOTES = Notes()
+_NOTHING: dict[str, Any] = {}  # shared by all that have decoded no part yet
 
 
 class Observation:
@@ -160,7 +161,7 @@ class Observation:
         """
         made = cls.__new__(cls)
         made._id = id
-        made._live = {}
+        made._live = _NOTHING
         made._plain = _Parts(record)
         made._blobs = blobs
         made._dir = dir
@@ -189,7 +190,7 @@ class Observation:
             If it was kept, but can't be loaded here.
         """
         if "result" not in self._live:
-            self._live["result"] = decode_whole(self._plain["result"], self._blobs)
+            self._decode("result", decode_whole(self._plain["result"], self._blobs))
         return self._live["result"]
 
     @property
@@ -200,13 +201,19 @@ class Observation:
 
     def _decoded(self, part: str) -> dict[str, Any]:
         if part not in self._live:
-            self._live[part] = decoded = decode(self._plain[part], self._blobs)
+            decoded = decode(self._plain[part], self._blobs)
+            self._decode(part, decoded)
             for key, value in decoded.items():
                 if isinstance(value, ValueView) and (value.reason or "").startswith("Damaged"):
                     text = f"Observation {self._id} has lost {part}[{key!r}]: {value.reason}"
                     warnings.warn(text, DamagedWarning, stacklevel=3)
         live: dict[str, Any] = self._live[part]
         return live
+
+    def _decode(self, part: str, value: Any) -> None:
+        if self._live is _NOTHING:
+            self._live = {}
+        self._live[part] = value
 
     @property
     def facts(self) -> dict[str, Any]:
