@@ -30,7 +30,7 @@ from digital_experiments.errors import RecordingWarning, did_you_mean
 from digital_experiments.faults import warn_user
 from digital_experiments.generators import drive, drive_async
 from digital_experiments.ids import check_name
-from digital_experiments.mapped import Mapped
+from digital_experiments.many.mapped import Mapped
 from digital_experiments.observation import Observation
 from digital_experiments.options import (
     OPTIONS,

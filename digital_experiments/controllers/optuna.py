@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.calls import Watched
 from digital_experiments.config import config_key, same_value
 from digital_experiments.controllers.base import Controller, Searchable
 from digital_experiments.controllers.designs import Range, checked_range
 from digital_experiments.controllers.pruning import Pruning, new_journal, remove, storage_of
 from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.many.calls import Watched
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
 

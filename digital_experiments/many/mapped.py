@@ -139,7 +139,7 @@ class Mapped:
         >>> [o.result for o in asyncio.run(double.amap([{"x": 1}, {"x": 2}]))]
         [2, 4]
         """
-        from digital_experiments.many import awaited
+        from digital_experiments.many.driver import awaited
 
         found = await awaited(self._many(configs, executor, **how))
         return Observations(found[number] for number in sorted(found))
@@ -176,13 +176,13 @@ class Mapped:
         >>> future.result().result
         6
         """
-        from digital_experiments.many import beside
+        from digital_experiments.many.driver import beside
 
         workers = None if executor == "serial" or not isinstance(executor, str) else 1
         return beside(self._many([config], executor, workers, progress=False, **how))
 
     def _many(self, configs: Any, *how: Any, **named: Any) -> Iterator[tuple[int, Observation]]:
-        from digital_experiments.many import many
+        from digital_experiments.many.driver import many
 
         experiment: Any = self
         return many(experiment, configs, *how, **named)

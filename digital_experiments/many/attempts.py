@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from digital_experiments.assigned import Assignment, assigned
 from digital_experiments.callbacks import Callback
-from digital_experiments.calls import Call
 from digital_experiments.config import Binder, Config
 from digital_experiments.errors import RunPruned
+from digital_experiments.many.calls import Call
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.options import call_kind

@@ -15,20 +15,20 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from digital_experiments.assigned import Assignment, assigned
-from digital_experiments.attempts import Answer, Attempt, Outcome, Runnable, Worker
 from digital_experiments.callbacks import GitInfo, PipFreeze, SystemInfo
-from digital_experiments.calls import Call, Numbered, calls_of
 from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
 from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, executor_of
 from digital_experiments.ids import new_id
+from digital_experiments.many.attempts import Answer, Attempt, Outcome, Runnable, Worker
+from digital_experiments.many.calls import Call, Numbered, calls_of
+from digital_experiments.many.pace import Pace
+from digital_experiments.many.tally import Tally, told
+from digital_experiments.many.travel import check_travels, name_unfit
 from digital_experiments.observation import Observation
 from digital_experiments.options import call_kind
-from digital_experiments.pace import Pace
 from digital_experiments.run import active_run
 from digital_experiments.selection import ENDED, UNDONE
 from digital_experiments.store.flight import read_flight
-from digital_experiments.tally import Tally, told
-from digital_experiments.travel import check_travels, name_unfit
 
 _SHOWN = ("metrics", "params", "features", "resources")  # by a run in flight
 ON_ERROR = ("record", "raise")
@@ -137,7 +137,7 @@ class Many:
     def _chosen_worker(self) -> Worker:
         if not self.executor.travels:
             return Worker(self.experiment)
-        from digital_experiments.remote import RemoteWorker
+        from digital_experiments.many.remote import RemoteWorker
 
         return RemoteWorker(self.experiment, self.executor.restarts)
 
@@ -407,7 +407,7 @@ def _resumed(
     asked: Callable[..., Many],
 ) -> Iterator[tuple[int, Observation]]:
     """What is done already, and what nobody else is making."""
-    from digital_experiments.sharing import Sharing
+    from digital_experiments.many.sharing import Sharing
 
     sharing = Sharing(experiment, retry)
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from digital_experiments.attempts import Outcome, Runnable
-from digital_experiments.calls import Call
 from digital_experiments.config import Config, config_key
 from digital_experiments.errors import RecordingWarning
 from digital_experiments.faults import warn_user
+from digital_experiments.many.attempts import Outcome, Runnable
+from digital_experiments.many.calls import Call
 from digital_experiments.selection import STATUSES
 from digital_experiments.store.claims import Claims
 

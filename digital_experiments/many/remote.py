@@ -6,13 +6,13 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from digital_experiments.attempts import Answer, Attempt, Outcome, Runnable, Worker
 from digital_experiments.callbacks.code import plain_functions
 from digital_experiments.executors import WorkerDied
+from digital_experiments.many.attempts import Answer, Attempt, Outcome, Runnable, Worker
+from digital_experiments.many.travel import LARGE, fit_to_travel, light, packed, whole
 from digital_experiments.source import known_text, take_text
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.flight import read_flight
-from digital_experiments.travel import LARGE, fit_to_travel, light, packed, whole
 
 
 class RemoteWorker(Worker):

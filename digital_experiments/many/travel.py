@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from digital_experiments.callbacks.code import plain_function
-from digital_experiments.calls import Call, Numbered
+from digital_experiments.many.calls import Call, Numbered
 from digital_experiments.store.blobs import Blobs
 
 LARGE = 65_536  # bytes of an argument that is put into the store rather than sent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 
-from digital_experiments.attempts import Answer
 from digital_experiments.executors import Executor
+from digital_experiments.many.attempts import Answer
 
 _AHEAD = 4  # portions handed over, for each worker
 _LEAST = 0.02  # seconds of work of which it does not matter who does them
