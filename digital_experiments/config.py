@@ -10,9 +10,11 @@ from typing import Any
 
 from digital_experiments.digest import digest
 from digital_experiments.values import Plain, described, encode
+from digital_experiments.views import plain_number
 
 Config = dict[str, Any]
 
+_PLAIN = (bool, int, float, str, type(None))
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -133,6 +135,29 @@ def config_key(config: object) -> str:
         If a value in it can't be compared with others.
     """
     return digest(config, _code_digest)
+
+
+def recorded_key(config: Config) -> str:
+    """The key that a config has once it was recorded: of a NumPy number as a number of Python.
+
+    Raises
+    ------
+    Indigestible
+        If a value in it can't be compared with others.
+    """
+    return config_key({name: _recorded(value) for name, value in config.items()})
+
+
+def _recorded(value: Any) -> Any:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind in (list, tuple):
+        return kind(map(_recorded, value))
+    if kind is dict:
+        return {key: _recorded(item) for key, item in value.items()}
+    number = plain_number(value)
+    return value if number is None else number
 
 
 def _code_digest(function: FunctionType) -> str:

@@ -148,6 +148,8 @@ class _Walk:
         """A pandas array as what it holds: its dtype, and a NumPy array or a list."""
         if not hasattr(part, "dtype") or hasattr(part, "names"):
             return part
+        if hasattr(part.dtype, "categories"):
+            return ("category", part.dtype.ordered, part.dtype.categories, part.codes)
         return (str(part.dtype), part.to_numpy() if hasattr(part, "to_numpy") else part)
 
     def ndarray(self, value: Any) -> bytes:

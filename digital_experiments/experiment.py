@@ -145,6 +145,8 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             if type(self.function) is FunctionType and not hasattr(self.function, "__wrapped__"):
                 self.function(*args, **kwargs)  # Python says best what is wrong
                 raise
+            if hasattr(self.function, "__parts__"):
+                raise
             return {"args": args, "kwargs": kwargs}  # a wrapper may take what it does not declare
 
     def _run(self, config: Config, key: str | None = None) -> Run:
@@ -250,6 +252,8 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
     def _key(self, config: Config) -> str | None:
         """The key of a config; None if the call is to be made without the cache."""
         try:
+            if self._fingerprint is not None and not self._fingerprint.is_exact():
+                self._fingerprint = None
             key = cache_key(self.fingerprint, config)
         except Exception as problem:  # values of the user's classes take part in it
             text = f"A call of {self.name!r} is not looked up in the cache: {problem}."

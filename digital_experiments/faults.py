@@ -47,12 +47,13 @@ def error_facts(error: BaseException) -> dict[str, str]:
     lines = traceback.format_exception(type(error), error, trace, limit=-100)
     return {
         "type": type_name(type(error)),
-        "message": _text_of(error),
+        "message": text_of(error),
         "traceback": "".join(lines),
     }
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What an exception says, whatever its own code does."""
     try:
         return str(error)
     except Exception as problem:

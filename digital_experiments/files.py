@@ -223,10 +223,15 @@ def make_folder(path: str | Path) -> None:
 def refuse_file(path: str | Path) -> None:
     """Raise a RootError if ``path``, or what should be a parent folder of it, is a file."""
     for place in (Path(path), *Path(path).parents):
-        if place.is_dir():
+        try:
+            mode = place.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return  # whoever uses it is told
+        if stat.S_ISDIR(mode):
             return
-        if place.exists():
-            raise RootError(
-                f"{str(path)!r} can't be the folder of a store, because {str(place)!r} is a file. "
-                "Expected a folder, or a path at which one can be made; give another root."
-            )
+        raise RootError(
+            f"{str(path)!r} can't be the folder of a store, because {str(place)!r} is a file. "
+            "Expected a folder, or a path at which one can be made; give another root."
+        )

@@ -23,7 +23,7 @@ import sysconfig
 import textwrap
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -44,6 +44,11 @@ _MUTATORS = {
     "write",
 }
 _WATCHED_ITEMS = 100
+_DATA = {
+    *("bytearray", "collections.deque", "types.SimpleNamespace", "uuid.UUID"),
+    *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
+    *("decimal.Decimal", "fractions.Fraction"),
+}
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range, PurePath, re.Pattern)
 
 
@@ -71,6 +76,7 @@ class Fingerprint:
         self.value = walk.digest()
         self._watched = walk.watched
         self._contents = walk.contents
+        self._held = walk.held
 
     def is_current(self) -> bool:
         """Whether every name that the code reaches still stands for the same object.
@@ -82,6 +88,10 @@ class Fingerprint:
             if namespace.get(name, _MISSING) is not seen:
                 return False
         return not self._contents or all(map(_is_unchanged, self._contents))
+
+    def is_exact(self) -> bool:
+        """The same, with a look at the content of all arrays and frames: for finding results."""
+        return self.is_current() and all(digest(value) == known for value, known in self._held)
 
 
 def same_statements(text: str, function: FunctionType) -> bool:
@@ -102,6 +112,14 @@ def code_digest(function: FunctionType) -> str:
     return Fingerprint(function).value
 
 
+def kind_digest(value: object) -> str:
+    """The fingerprint of a value's class where that is the user's, or of what a method is of."""
+    if isinstance(value, types.MethodType):
+        value = value.__self__
+    kind = value if isinstance(value, type) else type(value)
+    return "" if _is_library_class(kind) else Fingerprint(kind).value
+
+
 class _Walk:
     """One walk from a function over all that it reaches."""
 
@@ -113,6 +131,7 @@ class _Walk:
         self.contents: list[tuple[Any, Any]] = []  # containers, and copies of them as they were
         self.state = state  # (namespace, name) of what the code itself changes
         self.modules: set[str] = set()
+        self.held: list[tuple[Any, str]] = []  # arrays and frames, and what their content was
 
     def digest(self) -> str:
         return short_hash("\0".join(self.parts).encode())
@@ -147,6 +166,8 @@ class _Walk:
             self.items("method", [value.__func__, value.__self__])
         elif isinstance(value, (staticmethod, classmethod)):
             self.visit(value.__func__)
+        elif isinstance(value, functools.cached_property):
+            self.visit(value.func)
         elif isinstance(value, property):
             self.items("property", [value.fget, value.fset, value.fdel])
         elif isinstance(value, (list, tuple)):
@@ -197,9 +218,10 @@ class _Walk:
             self.note(dump(source.node))
             changed = changed_names(source.node)
         chains = list(_names(code))
-        changed |= {chain[0] for chain in chains if chain[-1] in _MUTATORS}
-        changed |= _stored_names(code)
         namespace = function.__globals__
+        changed |= {chain[0] for chain in chains if _mutates(chain, namespace)}
+        changed |= _stored_names(code)
+        changed -= set(code.co_varnames)  # what is local here says nothing of a global
         self.state |= {(id(namespace), name) for name in changed - cells.keys()}
         self.state |= {(id(cells[name]), "") for name in changed & cells.keys()}
         free = {chain[0] for chain in chains if chain[0] not in code.co_freevars}
@@ -225,6 +247,8 @@ class _Walk:
                 self.watched.append((namespace, chain[0], _MISSING))
             return
         if (id(namespace), chain[0]) in self.state and not callable(value):
+            if not _is_library_class(type(value)):
+                self.visit(type(value))  # what it holds is state, what it does is code
             return
         self.watched.append((namespace, chain[0], value))
         for attribute in chain[1:]:
@@ -280,19 +304,48 @@ class _Walk:
             self.visit(wrapped)
         elif hasattr(value, "__parts__"):  # one function made of several
             self.items("parts", value.__parts__)
-        elif type(value).__module__.split(".")[0] in ("numpy", "pandas"):
+        elif _is_data(value):
             self.data(value)
         elif not _is_library_class(type(value)):
-            attributes = getattr(value, "__dict__", {})
-            self.watch_content(attributes)
+            attributes = getattr(value, "__dict__", None)
+            if attributes is None:
+                attributes = _slots(value)
+            else:
+                self.watch_content(attributes)
             self.items("attributes", [part for pair in sorted(attributes.items()) for part in pair])
 
     def data(self, value: Any) -> None:
         """An array or frame that is read as a global: its content, as far as it has any."""
         try:
-            self.note(digest(value))
+            known = digest(value)
         except Indigestible:
-            self.note("data")
+            known = "data"
+        else:
+            self.held.append((value, known))
+        self.note(known)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether an object is nothing but what it holds."""
+    known = type(value).__module__.split(".")[0] in ("numpy", "pandas")
+    return known or type_name(type(value)) in _DATA
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """The attributes of an object whose class has ``__slots__``."""
+    names = {name for kind in type(value).__mro__ for name in _named(vars(kind).get("__slots__"))}
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _named(slots: Any) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots or ()
+
+
+def _mutates(chain: tuple[str, ...], namespace: dict[str, Any]) -> bool:
+    """Whether ``memo.append`` is among the names; ``module.append`` is a function like others."""
+    if chain[-1] not in _MUTATORS:
+        return False
+    return len(chain) > 2 or not isinstance(namespace.get(chain[0]), ModuleType)
 
 
 class _Attributes:

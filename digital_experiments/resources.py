@@ -32,7 +32,12 @@ class _Held:
         self.number = next(_numbers)
         self.process = os.getpid()
         self.rest = made if hasattr(made, "__next__") else None
-        self.value = next(made) if self.rest is not None else made
+        self.value = made
+        if self.rest is not None:
+            try:
+                self.value = next(self.rest)
+            except StopIteration:
+                raise RuntimeError(f"Resource {name!r} has ended without a yield.") from None
         self.close = weakref.finalize(self, _close, name, self.value, self.rest, self.process)
 
 

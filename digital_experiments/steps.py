@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from digital_experiments.config import Binder, Config, config_key
 from digital_experiments.digest import short_hash
+from digital_experiments.faults import status_of, text_of
 from digital_experiments.ids import check_name
 from digital_experiments.options import call_kind, name_if_found, name_of
 from digital_experiments.run import Run, active_run, timing
@@ -35,6 +36,9 @@ _LONG = 80  # characters of a text that is shown as it is
 _within: ContextVar[tuple[Run, int | None] | None] = ContextVar(
     "digital_experiments_step", default=None
 )
+
+
+_making: ContextVar[frozenset[str]] = ContextVar("digital_experiments_making", default=frozenset())
 
 
 class StepCall:
@@ -92,14 +96,15 @@ class StepCall:
         self.facts["values"] = {k: v for k, v in self.config.items() if _is_plain(v)}
         place = self.run.steps.begin(self.facts)
         token = _within.set((self.run, place))
-        self.run.tell_step("step_start", self)
         began, clock = time.time(), time.perf_counter()
         try:
+            self.run.tell_step("step_start", self)
+            clock = time.perf_counter()
             yield
             self.facts["output"] = _digest(self.value)
         except BaseException as problem:
-            self.facts["status"] = "failed"
-            self.facts["error"] = f"{type(problem).__name__}: {problem}"
+            self.facts["status"] = status_of(problem)
+            self.facts["error"] = f"{type(problem).__name__}: {text_of(problem)}"
             raise
         finally:
             _within.reset(token)
@@ -163,7 +168,7 @@ class Step(Generic[P, R]):
             elif not call.find(key):
                 claim = call.kept.claim(key)
                 claim.take()
-                with claim:
+                with claim, making(key):
                     if not call.find(key):
                         call.value = self.function(*args, **kwargs)
                         call.keep(key)
@@ -182,7 +187,7 @@ class Step(Generic[P, R]):
                 claim = call.kept.claim(key)
                 while not claim.take(0):  # another task of this thread may have it
                     await asyncio.sleep(_PAUSE)
-                with claim:
+                with claim, making(key):
                     if not call.find(key):
                         call.value = await function(*args, **kwargs)
                         call.keep(key)
@@ -206,7 +211,15 @@ class Step(Generic[P, R]):
                     f"{type_name(type(call.config[name]))}, can't be compared with others."
                 )
                 return None
-        return short_hash(f"step {self.fingerprint} {call.facts['inputs']}".encode())
+        if key_is_being_made(key := self._key_of(call)):
+            return None  # it calls itself: waiting would be for ever
+        return key
+
+    def _key_of(self, call: StepCall) -> str:
+        from digital_experiments.fingerprint import kind_digest
+
+        kinds = [kind_digest(value) for value in call.config.values()]
+        return short_hash(f"step {self.fingerprint} {kinds} {call.facts['inputs']}".encode())
 
     @property
     def fingerprint(self) -> str:
@@ -214,7 +227,7 @@ class Step(Generic[P, R]):
         from digital_experiments.fingerprint import Fingerprint
 
         known = self._fingerprint
-        if known is None or not known.is_current():
+        if known is None or not known.is_exact():
             known = self._fingerprint = Fingerprint(self.function)
         return known.value
 
@@ -296,6 +309,21 @@ def step(function: Any = None, *, cache: bool = False, name: str | None = None) 
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(Step(function.__func__, cache=cache, name=name))
     return Step(function, cache=cache, name=name)
+
+
+@contextmanager
+def making(key: str) -> Iterator[None]:
+    """While the value of a key is made here."""
+    token = _making.set(_making.get() | {key})
+    try:
+        yield
+    finally:
+        _making.reset(token)
+
+
+def key_is_being_made(key: str) -> bool:
+    """Whether it is this very call, or one that it is part of, that makes the value of a key."""
+    return key in _making.get()
 
 
 def _digest(value: object) -> str | None:

@@ -152,12 +152,13 @@ class Controller(ABC):
         finally:
             self._end()
         if failed:
-            warnings.warn(
-                f"{len(failed)} of {total} runs failed, the last as {failed[-1].outcome()}. They "
-                "are recorded with their tracebacks: observations(status='failed').",
-                RunsFailedWarning,
-                stacklevel=2,
-            )
+            last = failed[-1]
+            text = f"{len(failed)} of {total} runs failed, the last as {last.outcome()}. They "
+            text += "are recorded with their tracebacks: observations(status='failed')."
+            if last.status == "completed":
+                text = f"{len(failed)} of {total} runs gave nothing to go by: the last, {last.id}, "
+                text += f"completed with {last.outcome()}, where a number was expected."
+            warnings.warn(text, RunsFailedWarning, stacklevel=2)
 
 
 def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.config import config_key, same_value
+from digital_experiments.config import recorded_key, same_value
 from digital_experiments.controllers.base import Controller, Searchable
 from digital_experiments.controllers.designs import Range, checked_range
-from digital_experiments.controllers.pruning import Pruning, new_journal, remove, storage_of
-from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.controllers.pruning import (
+    Pruning,
+    is_reported,
+    new_journal,
+    remove,
+    storage_of,
+)
+from digital_experiments.errors import RunsFailedWarning, UnknownColumn, did_you_mean
+from digital_experiments.faults import warn_user
 from digital_experiments.many.calls import Watched
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
@@ -95,6 +103,11 @@ class OptunaSearch(Controller):
         self.dimensions = {name: checked_range(name, value) for name, value in dimensions.items()}
         self.sampler = sampler
         self.seed = seed
+        if pruner is not None and not hasattr(pruner, "prune"):
+            raise TypeError(
+                f"pruner must be one of Optuna's, such as optuna.pruners.MedianPruner(), not "
+                f"{pruner!r}."
+            )
         self.pruner = pruner
         self.prune_by = None if pruner is None else _series(goals, prune_by)
         self._asked: dict[str, list[optuna.Trial]] = {}
@@ -119,7 +132,7 @@ class OptunaSearch(Controller):
         for _ in range(1 if n is None else n):
             trial = self.study.ask()
             config = self._config(trial)
-            key = config_key(experiment.complete({**config, **overloads}))
+            key = recorded_key(experiment.complete({**config, **overloads}))
             self._asked.setdefault(key, []).append(trial)
             yield self._watched(config, trial)
 
@@ -135,6 +148,12 @@ class OptunaSearch(Controller):
             import optuna
 
             ended = [trial for trial in self.study.trials if trial.state.is_finished()]
+            if ended and not any(trial.intermediate_values for trial in ended):
+                warn_user(
+                    f"Nothing could be pruned: no run has logged {self.prune_by!r}, which "
+                    "prune_by= names.",
+                    RunsFailedWarning,
+                )
             self.study = optuna.create_study(
                 directions=self.study.directions, sampler=self.study.sampler, pruner=self.pruner
             )
@@ -151,7 +170,7 @@ class OptunaSearch(Controller):
             If what is to be optimised is no column of a run that completed.
         """
         assert self.study is not None
-        trial = self._asked[config_key(observation.config)].pop()
+        trial = self._asked[recorded_key(observation.config)].pop()
         values = self._values(observation)
         if values is not None:
             self.study.tell(trial, values)
@@ -200,25 +219,30 @@ class OptunaSearch(Controller):
             return None
         try:
             fixed = optuna.trial.FixedTrial(self._params(config))
-            told = self._config(fixed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of values out of their range
+                told = self._config(fixed)
         except (ValueError, KeyError, TypeError, StopIteration):  # outside of the space
             return None
         if not all(same_value(config.get(name), value) for name, value in told.items()):
             return None
-        return optuna.trial.create_trial(
-            state=_states().PRUNED if pruned else _states().COMPLETE,
-            params=fixed.params,
-            distributions=fixed.distributions,
-            values=values,
-            intermediate_values=self._reported(observation),
-        )
+        try:
+            return optuna.trial.create_trial(
+                state=_states().PRUNED if pruned else _states().COMPLETE,
+                params=fixed.params,
+                distributions=fixed.distributions,
+                values=values,
+                intermediate_values=self._reported(observation),
+            )
+        except ValueError:  # a value is out of its range
+            return None
 
     def _reported(self, observation: Observation) -> dict[int, float]:
         """What a run has logged of the series that pruning goes by."""
         if self.prune_by is None:
             return {}
         points = (point for point in observation.points() if point[0] == self.prune_by)
-        return {int(step): float(value) for _, step, value, _ in points}
+        return {int(step): float(value) for _, step, value, _ in points if is_reported(step)}
 
     def _params(self, config: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a trial that would give a config."""

@@ -36,6 +36,11 @@ def remove(journal: str) -> None:
             os.unlink(path)
 
 
+def is_reported(step: float) -> bool:
+    """Whether a step is one of Optuna's, which are whole numbers from 0 on."""
+    return step >= 0 and step == int(step)
+
+
 class Pruning:
     """Reports what a run logs to its trial, and ends the run where the pruner says so.
 
@@ -68,7 +73,7 @@ class Pruning:
         RunPruned
             If the rest of the run is of no use.
         """
-        if key != self.key:
+        if key != self.key or not is_reported(step):
             return
         trial = self._trial()
         trial.report(value, int(step))

@@ -107,7 +107,7 @@ class DaskExecutor(Executor):
             value, problem = inner.result()
         except (distributed.KilledWorker, distributed.CancelledError) as gone:
             problem = WorkerDied(str(gone))
-        except Exception as raised:
+        except BaseException as raised:  # whatever the function raised there
             problem = raised
         del self._given[future]
         settle(future, value, problem)

@@ -73,7 +73,7 @@ class SlurmExecutor(Executor):
         self._given: dict[Future[Any], submitit.Job[Any]] = {}
         self._silent: dict[str, float] = {}  # since when a job is known to have ended
         self._stopped = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="digital_experiments Slurm")
+        self._watcher: threading.Thread | None = None
 
     def start(self, function: Task) -> None:
         """Write the function down for the jobs.
@@ -95,6 +95,8 @@ class SlurmExecutor(Executor):
         self._jobs = submitit.SlurmExecutor(self._place)
         self._jobs.job_class = _Job
         self._jobs.update_parameters(**{**_OPTIONS, **self._options})
+        self._stopped.clear()
+        self._watcher = threading.Thread(target=self._watch, name="digital_experiments Slurm")
         self._watcher.start()
 
     def submit(self, argument: Any, timeout: float | None = None) -> Future[Any]:
@@ -129,7 +131,8 @@ class SlurmExecutor(Executor):
 
     def stop(self, at_once: bool = False) -> None:
         """Wait for the jobs, or cancel them."""
-        if self._stopped.is_set() or not self._watcher.is_alive():
+        watcher, self._watcher = self._watcher, None
+        if watcher is None:
             return
         if at_once:
             given = dict(self._given)
@@ -138,7 +141,7 @@ class SlurmExecutor(Executor):
             for future in given:
                 give_up(future)
         self._stopped.set()
-        self._watcher.join()
+        watcher.join()
         self._function.unlink(missing_ok=True)
         if self._folder is None:
             shutil.rmtree(self._place, ignore_errors=True)

@@ -127,7 +127,9 @@ class Worker:
                 _awaited(value)
         except RunPruned:
             return _outcome(plan, None)
-        except Exception as problem:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as problem:  # sys.exit, too, ends this run and no other
             return _outcome(plan, problem)
         finally:
             assigned.reset(token)
@@ -143,12 +145,12 @@ class Worker:
         (attempt,) = attempts
         plan = self._plan(attempt)
         assigned.set(plan)  # of this task alone
-        error = None
+        error: BaseException | None = None
         try:
             await self.experiment(*attempt.call.args, **attempt.call.kwargs)
         except RunPruned:
             pass
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             error = problem
         return Answer([_outcome(plan, error)], time.perf_counter() - begun, 0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from digital_experiments.config import Config, config_key
+from digital_experiments.config import Config, recorded_key
 from digital_experiments.errors import RecordingWarning
 from digital_experiments.faults import warn_user
 from digital_experiments.many.attempts import Outcome, Runnable
@@ -45,7 +45,7 @@ class Sharing:
 
     def _mark(self, config: Config) -> str:
         """What tells a config, with the code that is to run it, from others."""
-        return f"{self.experiment.fingerprint[:8]}-{config_key(config)}"
+        return f"{self.experiment.fingerprint[:8]}-{recorded_key(config)}"
 
     def pending(self, calls: Iterable[Call]) -> Iterator[tuple[int, Call] | None]:
         """The calls to be made here, claimed; None while others may still give some back."""

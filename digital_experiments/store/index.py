@@ -212,7 +212,7 @@ class Index:
             if number not in self.kinds:
                 self._add_kind(Kind(number, *load_pickle(detail)))
             self.kinds[number].count = count
-        rows = run("SELECT key, value FROM meta WHERE key != 'listing'")
+        rows = run("SELECT key, value FROM meta WHERE key NOT IN ('listing', 'added')")
         self._meta = {key: load_pickle(value) for key, value in rows}
         self.damaged = dict(run("SELECT name, problem FROM damaged"))
         self.vanished_names = {name for (name,) in run("SELECT name FROM vanished")}
@@ -247,7 +247,11 @@ class Index:
             self._add(self._unknown(wanted) + list(self.damaged))
             if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SETTLED:
                 self._put("listing", os.fsencode(listing), packed=False)
+                self._put("added", b"", packed=False)
                 self._saved_at = listed_at
+            else:
+                added = "\n".join([*filter(None, [self._kept("added")]), *changes.added])
+                self._put("added", os.fsencode(added), packed=False)
             self._keep_state(state if settled else None)
         self._seen = listing
 
@@ -266,11 +270,19 @@ class Index:
         self.read(remove)
 
     def _listing(self) -> str:
-        """The listing that the tables are up to, or one that is a few names behind."""
-        assert self._database is not None
+        """The listing that the tables are up to."""
         if self._seen is not None:
             return self._seen
-        found = self._database.execute("SELECT value FROM meta WHERE key = 'listing'").fetchone()
+        listing, added = self._kept("listing"), self._kept("added")
+        if not added:
+            return listing
+        return "\n".join(sorted({*listing.split("\n"), *added.split("\n")} - {""}))
+
+    def _kept(self, key: str) -> str:
+        """A text of names; of those that were added since the listing was kept whole, or of all."""
+        assert self._database is not None
+        query = "SELECT value FROM meta WHERE key = ?"
+        found = self._database.execute(query, [key]).fetchone()
         return os.fsdecode(found[0]) if found else ""
 
     def _unknown(self, names: list[str]) -> list[str]:

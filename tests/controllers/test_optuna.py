@@ -199,3 +199,41 @@ def test_a_pruner_that_breaks_harms_no_run() -> None:
         search.control(train, n=1)
     (observation,) = train.observations()
     assert len(observation.points()) == 2
+
+
+def test_runs_outside_of_the_range_and_numpy_numbers_do_no_harm() -> None:
+    import numpy as np
+
+    one = np.float64(1)
+
+    @experiment(root="outside")
+    def f(x: float, k: Any = one) -> float:
+        return (x - 0.3) ** 2
+
+    f(5.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        OptunaSearch(minimise="result", x=(0.0, 1.0), seed=1).control(f, n=3)
+    assert len(f.observations()) == 4
+
+
+def test_what_gives_no_number_and_what_is_never_pruned_is_told() -> None:
+    @experiment(root="none")
+    def none(x: float) -> None:
+        log_metric("other", x)
+
+    with pytest.warns(RunsFailedWarning, match=r"2 of 2 runs gave nothing to go by"):
+        OptunaSearch(minimise="result", x=(0.0, 1.0)).control(none, n=2)
+
+    @experiment(root="unpruned")
+    def unpruned(x: float) -> float:
+        log_metric("other", x)
+        return x
+
+    pruner = optuna.pruners.MedianPruner()
+    with pytest.warns(RunsFailedWarning, match="no run has logged 'loss'"):
+        OptunaSearch(minimise="result", x=(0.0, 1.0), pruner=pruner, prune_by="loss").control(
+            unpruned, n=2
+        )
+    with pytest.raises(TypeError, match="pruner must be one of Optuna's"):
+        OptunaSearch(minimise="result", x=(0.0, 1.0), pruner="median", prune_by="loss")

@@ -337,3 +337,26 @@ def test_many_records_are_indexed_by_two_processes_as_by_one(folder: Path) -> No
         assert seen.returncode == 0, seen.stderr
         if len(os.sched_getaffinity(0)) > 1:
             assert seen.stdout.split("\n")[:2] == [forks, "no child is left"]
+
+
+def test_a_store_that_was_deleted_leaves_no_ghosts(folder: Path) -> None:
+    script = folder / "ghosts.py"
+    script.write_text(
+        "import sys\n"
+        "from digital_experiments import experiment\n"
+        "@experiment(root='ghosts')\n"
+        "def f(x): return x\n"
+        "for x in map(int, sys.argv[1:]):\n"
+        "    f(x)\n"
+        "    found = f.observations()\n"
+        "print(sorted(o.config['x'] for o in found))\n"
+        "print([o.result for o in f.map([{'x': 2}], resume=True)])\n"
+    )
+
+    def run(*values: int) -> str:
+        command = [sys.executable, str(script), *map(str, values)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert run(1, 2).splitlines() == ["[1, 2]", "[2]"]
+    shutil.rmtree(folder / "ghosts")
+    assert run(3).splitlines() == ["[3]", "[2]"]

@@ -75,6 +75,7 @@ DRAWN = {
     ("config", "digest"),
     ("config", "fingerprint"),
     ("config", "values"),
+    ("config", "views"),
     ("observation", "values"),
     ("observation", "views"),
     ("observations", "observation"),

@@ -190,3 +190,23 @@ def test_a_script_that_lacks_the_guard_is_told(tmp_path: Path) -> None:
     )
     assert told.returncode == 1
     assert "has to stand below `if __name__ == '__main__':`" in told.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_whatever_is_raised_ends_its_run_only(
+    name: str, running: dict[str, Any], tmp_path: Path
+) -> None:
+    class Stop(BaseException):
+        pass
+
+    @experiment(root=tmp_path / "stops")
+    def stop(x: int) -> int:
+        if x == 1:
+            raise Stop("enough")
+        if x == 2:
+            sys.exit(3)
+        return x
+
+    found = stop.map([{"x": x} for x in range(4)], executor=running[name])
+    assert [o.result for o in found] == [0, None, None, 3]
+    assert {o.status for o in found[1:3]} == {"interrupted"}

@@ -613,3 +613,25 @@ def test_progress_is_one_of_a_few_things(power: Experiment[..., Any]) -> None:
     for wrong in (3, ("result",), ("result", "up")):
         with pytest.raises(TypeError, match="progress must be True, False, a column"):
             power.map([{"x": 1}], progress=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("executor", EVERYWHERE)
+def test_a_program_that_exits_ends_its_run_only(executor: str) -> None:
+    @experiment(root="exits")
+    def leave(k: int) -> int:
+        if k == 2:
+            sys.exit(3)
+        return k
+
+    found = leave.map([{"k": k} for k in range(5)], executor=executor)
+    assert [o.status for o in found] == ["completed"] * 2 + ["interrupted"] + ["completed"] * 2
+
+
+def test_numpy_numbers_count_as_the_numbers_that_are_recorded() -> None:
+    @experiment(root="numbers")
+    def f(x: Any) -> int:
+        return 0
+
+    for _ in range(2):
+        GridSearch(x=[np.float32(3), (np.int64(1), 2)]).control(f)
+    assert len(f.observations()) == 2

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from digital_experiments import experiment
+from digital_experiments.caching import cache_key
 from digital_experiments.errors import RecordingWarning
 
 
@@ -216,3 +217,18 @@ def test_a_wrong_call_of_a_coroutine_function_is_told_when_it_is_made() -> None:
     for cache in (True, False):
         with pytest.raises(TypeError, match="missing 1 required positional argument"):
             experiment(cache=cache)(two)(1)  # type: ignore[call-arg]
+
+
+def test_categories_and_their_order_are_part_of_a_key() -> None:
+    letters = pd.Series(["a", "b"])
+    keys = {
+        cache_key("code", {"s": letters.astype(kind)})
+        for kind in (
+            "category",
+            pd.CategoricalDtype(["a", "b", "c"]),
+            pd.CategoricalDtype(["a", "b"], ordered=True),
+            pd.CategoricalDtype(["b", "a"], ordered=True),
+        )
+    }
+    assert len(keys) == 4
+    assert cache_key("code", {"s": letters.astype("category")}) in keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -224,3 +225,42 @@ def test_data_nested_without_end_is_no_trouble() -> None:
     recorded = experiment(lambda: len(nested))
     assert recorded() == 1
     assert len(recorded.observations()) == 1
+
+
+def test_functions_that_are_named_like_methods_of_lists_are_followed(folder: Path) -> None:
+    script = folder / "uses.py"
+    script.write_text(
+        "import helpers\n"
+        "from datetime import date\n"
+        "from digital_experiments.fingerprint import Fingerprint\n"
+        "day = date(2020, 1, DAY)\n"
+        "class Model:\n"
+        "    def update(self, x): return x + STEP\n"
+        "model = Model()\n"
+        "class Slim:\n"
+        "    __slots__ = ('a',)\n"
+        "slim = Slim()\n"
+        "slim.a = SLIM\n"
+        "params = {'a': PARAM}\n"
+        "def other(params): params['b'] = 1\n"
+        "def f(x):\n"
+        "    other({})\n"
+        "    return helpers.add(x) + model.update(x) + day.day + slim.a + params['a']\n"
+        "print(Fingerprint(f).value)\n"
+    )
+    text = script.read_text()
+
+    def fingerprint(**changed: int) -> str:
+        values = {"DAY": 1, "STEP": 1, "SLIM": 1, "PARAM": 1, "ADD": 1, **changed}
+        whole = text
+        for name, value in values.items():
+            whole = whole.replace(name, str(value))
+        script.write_text(whole)
+        (folder / "helpers.py").write_text(f"def add(x): return x + {values['ADD']}\n")
+        command = [sys.executable, "-B", str(script)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    first = fingerprint()
+    assert first == fingerprint()
+    for name in ("DAY", "STEP", "SLIM", "PARAM", "ADD"):
+        assert fingerprint(**{name: 2}) != first, name

@@ -157,3 +157,13 @@ def test_the_end_of_the_program_closes_it(tmp_path: Path) -> None:
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert told.stdout.splitlines() == ["2", "closed two", "closed one"]
+
+
+def test_a_generator_that_yields_nothing_is_told() -> None:
+    @resource
+    def nothing() -> Iterator[int]:
+        return
+        yield
+
+    with pytest.raises(RuntimeError, match="'nothing' has ended without a yield"):
+        nothing()

@@ -464,3 +464,72 @@ def test_steps_that_do_not_fit_together_are_refused() -> None:
         pipeline(source, variadic)
     with pytest.raises(TypeError, match="expects a function"):
         pipeline(source, 3)
+
+
+def test_a_step_that_calls_itself_is_made() -> None:
+    depth = iter(range(10))
+
+    @step(cache=True)
+    def retry(names: list[str]) -> int:
+        return retry(names) if next(depth) == 0 else 42
+
+    @experiment(root="itself")
+    def use() -> int:
+        return retry(["a"])
+
+    assert use() == 42
+
+
+def test_the_code_of_classes_and_the_content_of_arrays_are_part_of_the_key() -> None:
+    def variant(result: int) -> Any:
+        class Model:
+            helper: Any = eval(f"lambda self: {result}")
+
+            @step(cache=True, name="predict")
+            def predict(self, x: int) -> int:
+                note("predict")
+                return int(self.helper()) + x
+
+        @experiment(root="classes", name="use")
+        def use(x: int) -> int:
+            return Model().predict(x)
+
+        return use
+
+    assert [variant(1)(0), variant(1)(0), variant(5)(0)] == [1, 1, 5]
+    weights = np.ones(3)
+
+    @experiment(root="arrays", cache=True)
+    def total(x: int) -> float:
+        return float(weights.sum()) + x
+
+    assert total(1) == 4.0
+    weights[:] = 5
+    assert total(1) == 16.0
+
+
+def test_an_exception_that_can_not_say_what_it_is_comes_through() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    @step
+    def fail() -> None:
+        raise Mute
+
+    @experiment(root="mute")
+    def use() -> None:
+        fail()
+
+    with pytest.raises(Mute):
+        use()
+    assert use.observations(status="failed")[0].metadata["steps"][0]["status"] == "failed"
+
+
+def test_a_pipeline_refuses_what_it_does_not_know() -> None:
+    whole = pipeline(source, scale, name="strict", root="strict")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bx'"):
+        whole(bx=2)
+    with pytest.raises(TypeError, match="positional"):
+        whole(4, 2)
+    assert whole.observations(status=None) == []
