@@ -89,6 +89,10 @@ class Controller(ABC):
         suggested = iter(lambda: self.suggest(experiment), None)
         return islice(suggested, 1 if n is None else n)
 
+    def _count(self, n: int | None) -> int:
+        """How many configs are planned, at most."""
+        return 1 if n is None else n
+
     def _told(self, observation: Observation) -> bool:
         """Take note of a run that has ended; whether it did what it was for."""
         return observation.status in ("completed", "pruned")
@@ -133,7 +137,8 @@ class Controller(ABC):
             At the end, if runs raised an exception. They are recorded, and the others are made.
         """
         planned = self._plan(experiment, None if n is None else checked_count(n), overloads)
-        configs = (_with(config, overloads) for config in planned)
+        merged = (_with(config, overloads) for config in planned)
+        configs = _Planned(merged, self._count(n))
         ended = experiment.imap(
             configs,
             executor,
@@ -159,6 +164,20 @@ class Controller(ABC):
                 text = f"{len(failed)} of {total} runs gave nothing to go by: the last, {last.id}, "
                 text += f"completed with {last.outcome()}, where a number was expected."
             warnings.warn(text, RunsFailedWarning, stacklevel=2)
+
+
+class _Planned:
+    """Configs as they are planned, and how many there will be at most."""
+
+    def __init__(self, configs: Iterator[dict[str, Any]], count: int) -> None:
+        self._configs = configs
+        self._count = count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._configs
+
+    def __length_hint__(self) -> int:
+        return self._count
 
 
 def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:

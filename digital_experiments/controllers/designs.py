@@ -218,3 +218,8 @@ class Repeat(Controller):
     ) -> Iterable[dict[str, Any]]:
         """All of them, or ``n`` at most."""
         return islice(self._all(), n)
+
+    def _count(self, n: int | None) -> int:
+        """How many there are, or are asked for."""
+        whole = self.n * len(self.configs)
+        return whole if n is None else min(n, whole)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from typing import Any
 
-from digital_experiments.config import config_key
+from digital_experiments.config import config_key, recorded_key
 from digital_experiments.controllers.base import Controller, Searchable
 
 
@@ -67,6 +68,11 @@ class GridSearch(Controller):
         """All points, or the first ``n`` of those that have not been run."""
         return self._points() if n is None else islice(self._pending(experiment, overloads), n)
 
+    def _count(self, n: int | None) -> int:
+        """How many points there are, or are asked for."""
+        whole = math.prod(map(len, self.dimensions.values()))
+        return whole if n is None else min(n, whole)
+
     def _points(self) -> Iterator[dict[str, Any]]:
         for values in product(*self.dimensions.values()):
             yield dict(zip(self.dimensions, values, strict=True))
@@ -77,7 +83,7 @@ class GridSearch(Controller):
         """Points not run yet; what was run is looked up once, when the first is asked for."""
         done = {config_key(o.config) for o in experiment.observations()}
         for config in self._points():
-            key = config_key(experiment.complete({**config, **overloads}))
+            key = recorded_key(experiment.complete({**config, **overloads}))
             if key not in done:
                 done.add(key)
                 yield config

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from functools import partial
+from operator import length_hint
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple
@@ -340,7 +341,7 @@ def many(
         return iter(())
     if chosen.travels:
         check_travels(experiment)
-    total = len(calls) if isinstance(calls, list) else None
+    total = len(calls) if isinstance(calls, list) else length_hint(configs) or None
     asked = partial(Many, experiment, chosen, retries, timeout, on_error == "raise", total, ahead)
     if resume:
         made = _resumed(experiment, calls, checked_retry(retry), asked)

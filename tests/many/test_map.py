@@ -573,7 +573,7 @@ def test_who_comes_within_the_same_moment_is_heard(folder: Path) -> None:
 
 SHOWN = """
 from digital_experiments import experiment
-from digital_experiments.controllers import RandomSearch
+from digital_experiments.controllers import GridSearch, RandomSearch
 
 @experiment(root="shown")
 def loss(x):
@@ -583,6 +583,8 @@ def loss(x):
 
 loss.map([{"x": x} for x in range(10)], progress="result.loss")
 loss.map([{"x": x} for x in range(10)], progress=("result.height", "min"), executor="process")
+RandomSearch(x=[4], seed=1).control(loss, n=13)
+GridSearch(x=range(20, 37)).control(loss)
 """
 
 
@@ -607,6 +609,8 @@ def test_a_terminal_shows_how_far_it_is_and_the_best_so_far(folder: Path) -> Non
     assert "10/10" in text
     assert "1 not completed, best result.loss 0" in text
     assert "best result.height 0" in text
+    assert "13/13" in text  # a search knows how many there will be
+    assert "17/17" in text
 
 
 def test_progress_is_one_of_a_few_things(power: Experiment[..., Any]) -> None:
