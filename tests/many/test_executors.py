@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -83,3 +84,15 @@ def test_executors_go_by_name() -> None:
         executor_of(5)
     with pytest.raises(ValueError, match="goes with an executor's name"):
         executor_of(ThreadExecutor(2), 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("dask", "distributed"), ("ray", "ray"), ("slurm", "submitit")]
+)
+def test_a_missing_cluster_library_names_the_extra(
+    name: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"digital_experiments.executors.{name}", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=rf"digital-experiments\[{name}\]"):
+        executor_of(name)
