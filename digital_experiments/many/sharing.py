@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from digital_experiments.config import Config, recorded_key
 from digital_experiments.errors import RecordingWarning
@@ -106,7 +106,10 @@ class Sharing:
         try:
             yield
         except OSError as problem:
-            self._claims = None
+            claims, self._claims = self._claims, None
+            if claims is not None:
+                with suppress(OSError):
+                    claims.close()
             warn_user(
                 f"Nobody else should run this sweep on {self.experiment.backend.root} now: what is "
                 f"run can't be claimed there, because {problem}.",

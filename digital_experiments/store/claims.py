@@ -105,13 +105,17 @@ class Claims:
         self._name = f"{new_id()}{_LOG}"
         self._log = f"{self._folder}/{self._name}"
         self._own_log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.write(self._own_log, json.dumps(own_heartbeat(os.getpid())).encode() + b"\n")
-        self._remove_dead()
         self._read: dict[str, int] = {}
         self._folder_seen = 0
         self._own: set[str] = set()
-        self.news()
         self._closed = threading.Event()
+        try:
+            os.write(self._own_log, json.dumps(own_heartbeat(os.getpid())).encode() + b"\n")
+            self._remove_dead()
+            self.news()
+        except BaseException:
+            self.close()
+            raise
         threading.Thread(target=self._show, name="digital_experiments claims", daemon=True).start()
 
     def take(self, key: str) -> bool:
@@ -162,9 +166,9 @@ class Claims:
     def close(self) -> None:
         """Give everything back."""
         self._closed.set()
+        os.close(self._own_log)
         for key in list(self._own):
             self.give_back(key)
-        os.close(self._own_log)
         with suppress(FileNotFoundError):
             os.unlink(self._log)
 
