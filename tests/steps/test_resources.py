@@ -56,7 +56,11 @@ def test_each_worker_makes_one_and_closes_it(
     opened = noted("open")
     assert len(opened) == len(set(opened)) <= most
     database.close()
-    assert sorted(noted("close")) == sorted(opened)
+    closed = noted("close")
+    assert len(closed) == len(set(closed)) > 0
+    if executor != "process":  # a process that does not end in time when it is told to is killed
+        assert sorted(closed) == sorted(opened)
+    assert set(closed) <= set(opened)
 
 
 def test_a_forked_process_does_not_use_what_its_parent_made(
