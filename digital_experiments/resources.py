@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import signal
 import threading
 import warnings
 import weakref
@@ -28,17 +29,11 @@ _inherited: list[Any] = []  # what belongs to the process that this one was fork
 class _Held:
     """A value that a thread has made; closed when the thread ends, or its process."""
 
-    def __init__(self, name: str, made: Any) -> None:
+    def __init__(self, name: str, value: Any, rest: Any) -> None:
         self.number = next(_numbers)
         self.process = os.getpid()
-        self.rest = made if hasattr(made, "__next__") else None
-        self.value = made
-        if self.rest is not None:
-            try:
-                self.value = next(self.rest)
-            except StopIteration:
-                raise RuntimeError(f"Resource {name!r} has ended without a yield.") from None
-        self.close = weakref.finalize(self, _close, name, self.value, self.rest, self.process)
+        self.value = value
+        self.close = weakref.finalize(self, _close, name, value, rest, self.process)
 
 
 def _close(name: str, value: Any, rest: Any, process: int) -> None:
@@ -65,7 +60,13 @@ def _close_at_end(process: int) -> None:
     if process not in _watched:
         _watched.add(process)
         if multiprocessing.parent_process() is not None:
+            multiprocessing.util.Finalize(None, _close_undisturbed, exitpriority=1)
             multiprocessing.util.Finalize(None, _close_all, exitpriority=0)
+
+
+def _close_undisturbed() -> None:
+    """Go on with ending though a pool says so once more: it tells its processes in two ways."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _close_all() -> None:
@@ -88,7 +89,8 @@ class Resource(Generic[T]):
         if not callable(function):
             raise TypeError(f"@resource expects a function that makes it, not {function!r}.")
         self.name = name_of(function)
-        if call_kind(function) in ("coroutine", "async generator"):
+        kind = call_kind(function)
+        if kind in ("coroutine", "async generator"):
             raise TypeError(
                 f"{self.name!r} is a coroutine function: a resource is made by a plain function, "
                 "or by a generator that yields it once."
@@ -102,17 +104,27 @@ class Resource(Generic[T]):
             ) from None
         functools.update_wrapper(self, function)
         self.function = function
+        self._yields = kind == "generator"
         self._mine = threading.local()
 
     def __call__(self) -> T:
         """The value of this worker, made if it has none yet."""
         held: _Held | None = getattr(self._mine, "held", None)
         if held is None or held.process != os.getpid() or not held.close.alive:
-            held = self._mine.held = _Held(self.name, self.function())
+            held = self._mine.held = self._make()
             _held.add(held)
             _close_at_end(held.process)
         value: T = held.value
         return value
+
+    def _make(self) -> _Held:
+        made: Any = self.function()
+        if not self._yields:
+            return _Held(self.name, made, None)
+        try:
+            return _Held(self.name, next(made), made)
+        except StopIteration:
+            raise RuntimeError(f"Resource {self.name!r} has ended without a yield.") from None
 
     def close(self) -> None:
         """Close this worker's value, if it has one; the next call makes another."""
