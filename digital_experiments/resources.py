@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import signal
 import threading
 import warnings
 import weakref
@@ -60,13 +59,7 @@ def _close_at_end(process: int) -> None:
     if process not in _watched:
         _watched.add(process)
         if multiprocessing.parent_process() is not None:
-            multiprocessing.util.Finalize(None, _close_undisturbed, exitpriority=1)
             multiprocessing.util.Finalize(None, _close_all, exitpriority=0)
-
-
-def _close_undisturbed() -> None:
-    """Go on with ending though a pool says so once more: it tells its processes in two ways."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _close_all() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import sys
 import warnings
 from concurrent.futures import Future
@@ -105,7 +107,20 @@ def _dumped(value: Any) -> bytes:
 def _begin(function: Task | bytes) -> None:
     global _function  # a process of the pool has one function
     in_worker.set("process")
+    signal.signal(signal.SIGTERM, _end)
     _function = pickle.loads(function) if isinstance(function, bytes) else function
+
+
+def _end(number: int, frame: object) -> None:
+    """End in order, unless that has begun: a pool closes the pipe, and then sends this signal.
+
+    pebble's own handler would end the process at once, in the middle of its clean-up.
+    """
+    from multiprocessing import util
+
+    if not util._exiting:  # type: ignore[attr-defined] # of all processes of multiprocessing
+        util._exit_function()  # type: ignore[attr-defined]
+        os._exit(number)
 
 
 def _work(argument: bytes) -> Any:

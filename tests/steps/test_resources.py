@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,27 @@ def test_each_worker_makes_one_and_closes_it(
     assert len(opened) == len(set(opened)) <= most
     database.close()
     assert sorted(noted("close")) == sorted(opened)
+
+
+def test_a_process_that_is_told_to_end_while_it_ends_closes_what_it_holds() -> None:
+    def tell() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @resource
+    def held() -> Iterator[int]:
+        Finalize(None, tell, exitpriority=2)  # called when the end has begun
+        note("open")
+        yield 1
+        tell()
+        note("close")
+
+    @experiment(root="store")
+    def use(x: int) -> int:
+        return held() + x
+
+    use.map([{"x": x} for x in range(30)], executor="process", workers=2)
+    assert 1 <= len(noted("open")) <= 2
+    assert sorted(noted("close")) == sorted(noted("open"))
 
 
 def test_a_forked_process_does_not_use_what_its_parent_made(
