@@ -20,7 +20,7 @@ from dataclasses import replace
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from digital_experiments.assigned import open_assignment
+from digital_experiments.assigned import Assignment, open_assignment
 from digital_experiments.backends import Backend, UnusableBackend, backend_class
 from digital_experiments.caching import ResultCache, cache_key, hit_line, is_within
 from digital_experiments.callbacks import Callback
@@ -138,6 +138,11 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             run.result = result = self.function(*args, **kwargs)
         return result
 
+    @property
+    def _is_plain(self) -> bool:
+        """Whether a call is a run of a plain function, and nothing else."""
+        return self._special is None
+
     def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config:
         try:
             return self._bind(args, kwargs)
@@ -149,22 +154,30 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
                 raise
             return {"args": args, "kwargs": kwargs}  # a wrapper may take what it does not declare
 
-    def _run(self, config: Config, key: str | None = None) -> Run:
+    def _run(self, config: Config, key: str | None = None, plan: Assignment | None = None) -> Run:
         lost: list[str] = []
         plain = freeze(config, lost, self._described)
         recorder = self._recorder or self._recorder_now()
-        plan = open_assignment(self)
+        plan = plan or open_assignment(self)
         if plan is None:
             run = Run(recorder, config, plain, lost, {"fingerprint": self.fingerprint})
         else:
             facts = dict(plan.facts)
             run = plan.run = Run(recorder, config, plain, lost, facts, plan.id)
-            run.announced, run.watch = plan.announced, plan.watch
+            if plan.announced or plan.watch:
+                run.announced, run.watch = plan.announced, plan.watch
         run.cache_key = key
         return run
 
-    def _call(self, config: Config, args: Any, kwargs: Any, key: str | None = None) -> Any:
-        with self._run(config, key) as run:
+    def _call(
+        self,
+        config: Config,
+        args: Any,
+        kwargs: Any,
+        key: str | None = None,
+        plan: Assignment | None = None,
+    ) -> Any:
+        with self._run(config, key, plan) as run:
             run.result = result = self.function(*args, **kwargs)
         self._keep(key, run)
         return result

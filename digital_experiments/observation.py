@@ -98,7 +98,7 @@ class Observation:
     Observation(1, {'x': 3} → 9)
     """
 
-    __slots__ = ("_blobs", "_dir", "_id", "_live", "_notes", "_plain", "_status", "lost")
+    __slots__ = ("_blobs", "_id", "_live", "_notes", "_place", "_plain", "_status", "lost")
     _fields = ("id", *_PARTS)
 
     def __init__(
@@ -106,9 +106,9 @@ class Observation:
     ) -> None:
         self._id = id
         self._live: dict[str, Any] = {"config": config, "result": result, "metadata": metadata}
-        self._plain: dict[str, Plain] = {}
+        self._plain: dict[str, Plain] | Callable[[str], Plain] = {}
         self._blobs: BlobReader = _NO_BLOBS
-        self._dir: str | None = None
+        self._place: str | None = None
         self._status: str | None = None
         self._notes: Notes | Callable[[str], Notes] = _NO_NOTES
         self.lost: list[str] | None = None
@@ -120,19 +120,20 @@ class Observation:
         plain_config: Plain,
         result: Any,
         metadata: dict[str, Any],
-        dir: str,
+        place: str,
         lost: list[str],
     ) -> Observation:
         """The observation of a run that has just ended, its config frozen since its start.
 
-        ``lost`` gets a line for each value that can't be kept.
+        Its own folder is in the folder ``place``. ``lost`` gets a line for each value that can't
+        be kept.
         """
         made = cls.__new__(cls)
         made._id = id
         made._live = {"result": result, "metadata": metadata}
         made._plain = {"config": plain_config}
         made._blobs = _NO_BLOBS
-        made._dir = dir
+        made._place = place
         made._notes = _NO_NOTES
         made._status = None
         made.lost = lost
@@ -140,7 +141,7 @@ class Observation:
 
     def with_plain_result(self, plain: Plain) -> Observation:
         """The same, with a result that was frozen piece by piece while the run went on."""
-        self._plain["result"] = plain
+        self._parts()["result"] = plain
         del self._live["result"]
         return self
 
@@ -148,23 +149,23 @@ class Observation:
     def of_store(
         cls,
         id: str,
-        record: Callable[[], Plain],
+        record: Callable[[str], Plain],
         blobs: BlobReader,
-        dir: str,
+        place: str,
         notes: Notes | Callable[[str], Notes],
         status: str | None = None,
     ) -> Observation:
-        """The observation of a record in a store, read when it is first asked for.
+        """The observation of a record in a store, read by its id when it is first asked for.
 
-        Nothing in it is unpickled before that is asked for. ``status`` is what is known without
-        reading it.
+        Nothing in it is unpickled before that is asked for. Its own folder is in the folder
+        ``place``. ``status`` is what is known without reading it.
         """
         made = cls.__new__(cls)
         made._id = id
         made._live = _NOTHING
-        made._plain = _Parts(record)
+        made._plain = record
         made._blobs = blobs
-        made._dir = dir
+        made._place = place
         made._notes = notes
         made._status = status
         made.lost = None
@@ -190,7 +191,7 @@ class Observation:
             If it was kept, but can't be loaded here.
         """
         if "result" not in self._live:
-            self._decode("result", decode_whole(self._plain["result"], self._blobs))
+            self._decode("result", decode_whole(self._parts()["result"], self._blobs))
         return self._live["result"]
 
     @property
@@ -201,7 +202,7 @@ class Observation:
 
     def _decoded(self, part: str) -> dict[str, Any]:
         if part not in self._live:
-            decoded = decode(self._plain[part], self._blobs)
+            decoded = decode(self._parts()[part], self._blobs)
             self._decode(part, decoded)
             for key, value in decoded.items():
                 if isinstance(value, ValueView) and (value.reason or "").startswith("Damaged"):
@@ -219,7 +220,7 @@ class Observation:
     def facts(self) -> dict[str, Any]:
         """The metadata as far as it stands in the record itself: cheap, and opens no blob."""
         live: dict[str, Any] | None = self._live.get("metadata")
-        facts: dict[str, Any] = self._plain["metadata"] if live is None else live
+        facts: dict[str, Any] = self._parts()["metadata"] if live is None else live
         return facts
 
     @property
@@ -232,6 +233,14 @@ class Observation:
     def note(self) -> str | None:
         """What was noted on it by :meth:`Experiment.annotate`."""
         return self._noted().text
+
+    def _parts(self) -> dict[str, Plain]:
+        """The parts that are plain data, read from the store when the first is asked for."""
+        parts = self._plain
+        if not isinstance(parts, dict):
+            record = parts(self._id)
+            parts = self._plain = {name: record[name] for name in _PARTS}
+        return parts
 
     def _noted(self) -> Notes:
         notes = self._notes
@@ -262,9 +271,9 @@ class Observation:
     @property
     def dir(self) -> Path:
         """The folder of the files that the run left; it exists only if there are any."""
-        if self._dir is None:
+        if self._place is None:
             raise DamagedRecord(f"observation {self._id} is in no store, so it has no folder.")
-        return Path(self._dir)
+        return Path(self._place, self._id)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -333,7 +342,7 @@ class Observation:
 
     def series_path(self) -> str:
         """The file of the series; it is there if any were logged."""
-        return f"{self._dir}/{SERIES}"
+        return f"{self._place}/{self._id}/{SERIES}"
 
     def dicts(self) -> Mapping[str, dict[str, Any]]:
         """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""
@@ -356,27 +365,30 @@ class Observation:
         return self._files(FIGURES)
 
     def _files(self, kind: str) -> dict[str, list[Path]]:
-        return {} if self._dir is None else files_of(self._dir, kind)
+        return {} if self._place is None else files_of(str(self.dir), kind)
 
     def artefacts(self) -> list[Path]:
         """What the run left in its folder: files and folders, sorted by name."""
-        return sorted(self.dir.iterdir()) if self._dir and os.path.isdir(self._dir) else []
+        there = self._place is not None and os.path.isdir(self.dir)
+        return sorted(self.dir.iterdir()) if there else []
 
     artifacts = artefacts
 
     def shown(self, part: str) -> Any:
         """A part as a list shows it: plain values, and views in place of all others."""
-        if part not in self._plain:
+        parts = self._parts()
+        if part not in parts:
             return self._live[part]
         try:
-            return peek(self._plain[part])
+            return peek(parts[part])
         except Exception as problem:  # a record that was altered: tags without their content
             damaged = ValueView({"repr": f"<damaged: {type(problem).__name__}>"}, str(problem))
             return damaged if part == "result" else {}
 
     def plain(self, part: str) -> Plain:
         """A part as plain data with its tags."""
-        return self._plain[part] if part in self._plain else encode(self._live[part])
+        parts = self._parts()
+        return parts[part] if part in parts else encode(self._live[part])
 
     @property
     def blobs(self) -> BlobReader:
@@ -385,8 +397,9 @@ class Observation:
 
     def freeze_result(self) -> None:
         """Encode the result as it is now."""
-        if "result" not in self._plain:
-            self._plain["result"] = encode(self._live["result"], self.lost)
+        parts = self._parts()
+        if "result" not in parts:
+            parts["result"] = encode(self._live["result"], self.lost)
 
     def _asdict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._fields}
@@ -405,10 +418,8 @@ class Observation:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is; what is still to be read of its record is read now."""
-        if isinstance(self._plain, _Parts):
-            self._plain = {part: self._plain[part] for part in _PARTS}
         live = {part: thawed(value) for part, value in self._live.items()}
-        state = (self._id, live, self._plain, self._blobs, self._dir, self._noted(), self.lost)
+        state = (self._id, live, self._parts(), self._blobs, self._place, self._noted(), self.lost)
         return _unpickled, state
 
     def __eq__(self, other: object) -> bool:
@@ -450,27 +461,9 @@ def thawed(part: Any) -> Any:
 def _unpickled(id: str, *state: Any) -> Observation:
     made = Observation.__new__(Observation)
     made._id = id
-    made._live, made._plain, made._blobs, made._dir, made._notes, made.lost = state
+    made._live, made._plain, made._blobs, made._place, made._notes, made.lost = state
     made._status = None
     return made
-
-
-class _Parts(dict[str, Plain]):
-    """The parts of a record, read when the first of them is asked for."""
-
-    __slots__ = ("_read",)
-
-    def __init__(self, read: Callable[[], Plain]) -> None:
-        self._read = read
-
-    def __contains__(self, part: object) -> bool:
-        return part in _PARTS
-
-    def __missing__(self, part: str) -> Plain:
-        record = self._read()
-        for name in _PARTS:
-            self[name] = record[name]
-        return self[part]
 
 
 def short_text(text: str, length: int = 120) -> str:

@@ -193,7 +193,7 @@ class Run(RunLog, Shown):
             self._plain_config,
             None if error is not None else self.result,
             metadata,
-            self._folder or f"{self.recorder.root}/{STORAGE}/{self.id}",
+            os.path.dirname(self._folder) if self._folder else f"{self.recorder.root}/{STORAGE}",
             self.lost,
         )
         if self.plain_result is not None and error is None:

@@ -13,7 +13,7 @@ from digital_experiments.errors import DamagedRecord, DamagedWarning, RootError
 from digital_experiments.files import folder_state, make_folder
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store.flight import in_flight
-from digital_experiments.store.layout import NOTES, storage_folder
+from digital_experiments.store.layout import NOTES, STORAGE, storage_folder
 from digital_experiments.store.notes import read_notes
 from digital_experiments.values import NoBlobs, Plain
 
@@ -133,7 +133,7 @@ class Backend(ABC):
     def listed(
         self,
         id: str,
-        record: Callable[[], Plain],
+        record: Callable[[str], Plain],
         simple: bool,
         notes: Notes | Callable[[str], Notes],
     ) -> Observation:
@@ -141,7 +141,7 @@ class Backend(ABC):
         try:
             return self.load(id)
         except KeyError:
-            place = storage_folder(str(self.root), id)
+            place = f"{self.root}/{STORAGE}"
             return Observation.of_store(id, record, NoBlobs(), place, notes)
 
     def in_flight(self) -> dict[str, dict[str, Plain]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +54,7 @@ class FileBackend(Backend):
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._folder = str(self.root)
+        self._storage = f"{self._folder}/{STORAGE}"
         self._blobs = Blobs(self._folder)
         self._suffixes = tuple(dict.fromkeys((self.suffix, *PARSERS)))
         self._blobs_seen: tuple[int, int] | None = None
@@ -156,18 +156,17 @@ class FileBackend(Backend):
         except ObservationNotFound:
             record = read_flight(self._folder, id)
             if record is not None:
-                return self.listed(id, lambda: record, True, self._notes)
+                return self.listed(id, lambda _: record, True, self._notes)
             suffix, data = self._read(id)  # raises, unless it has just been recorded
         record, values = parse_record(data, suffix, self._parser(suffix))
         check_record(record, id)
-        place = f"{self._folder}/{STORAGE}/{id}"
-        return Observation.of_store(id, lambda: record, values or self._blobs, place, self._notes)
+        kept = values or self._blobs
+        return Observation.of_store(id, lambda _: record, kept, self._storage, self._notes)
 
     def later(self, id: str, status: str | None = None) -> Observation:
         """An observation that has just been recorded, read when it is first asked for."""
-        place = f"{self._folder}/{STORAGE}/{id}"
-        record = partial(self._read_record, id)
-        return Observation.of_store(id, record, self._blobs, place, self._notes, status)
+        read = self._read_record
+        return Observation.of_store(id, read, self._blobs, self._storage, self._notes, status)
 
     def _read_record(self, id: str) -> Plain:
         suffix, data = self._read(id)
@@ -179,13 +178,13 @@ class FileBackend(Backend):
     def listed(
         self,
         id: str,
-        record: Callable[[], Plain],
+        record: Callable[[str], Plain],
         simple: bool,
         notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record in the index; its pickles are read from its file."""
         blobs = self._blobs if simple else _KeptValues(type(self), self.root, id)
-        return Observation.of_store(id, record, blobs, f"{self._folder}/{STORAGE}/{id}", notes)
+        return Observation.of_store(id, record, blobs, self._storage, notes)
 
     def read_kept(self, id: str, name: str) -> Plain | bytes:
         """A blob, or a value in the file of a record by its place there.

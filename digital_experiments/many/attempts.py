@@ -84,6 +84,9 @@ class Runnable(Protocol):
     def _bind(self) -> Binder: ...
     def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config: ...
     def _run(self, config: Config) -> Run: ...
+    def _call(self, config: Config, args: Any, kwargs: Any, *, plan: Assignment) -> Any: ...
+    @property
+    def _is_plain(self) -> bool: ...
 
 
 class Worker:
@@ -100,7 +103,7 @@ class Worker:
 
     def __init__(self, experiment: Runnable) -> None:
         self.experiment = experiment
-        self._is_plain = call_kind(experiment.function) == "value"
+        self._gives_value = call_kind(experiment.function) == "value"
 
     def pack(self, attempts: Sequence[Attempt]) -> Any:
         """Some attempts in the form in which they are handed over."""
@@ -119,25 +122,37 @@ class Worker:
 
     def make(self, attempt: Attempt) -> Outcome:
         """Make the run of an attempt; its exception is part of the outcome."""
-        plan = self._plan(attempt)
-        token = assigned.set(plan)
+        return self.carry_out(self._plan(attempt), attempt.call)
+
+    def _plan(self, attempt: Attempt) -> Assignment:
+        call = attempt.call
+        return Assignment(self.experiment, attempt.id, attempt.facts, self.restarts, call.watch)
+
+    def carry_out(self, plan: Assignment, call: Call) -> Outcome:
+        """Make the run that is planned; its exception is part of the outcome."""
+        asked = self.experiment
         try:
-            value = self.experiment(*attempt.call.args, **attempt.call.kwargs)
-            if not self._is_plain:
-                _awaited(value)
+            if asked._is_plain:
+                asked._call(asked._config(call.args, call.kwargs), *call[:2], plan=plan)
+            else:
+                self._assign(plan, call)
         except RunPruned:
             return _outcome(plan, None)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as problem:  # sys.exit, too, ends this run and no other
             return _outcome(plan, problem)
-        finally:
-            assigned.reset(token)
         return _outcome(plan, None)
 
-    def _plan(self, attempt: Attempt) -> Assignment:
-        call = attempt.call
-        return Assignment(self.experiment, attempt.id, attempt.facts, self.restarts, call.watch)
+    def _assign(self, plan: Assignment, call: Call) -> None:
+        """Have the call find its plan, however it comes to its run."""
+        token = assigned.set(plan)
+        try:
+            value = self.experiment(*call.args, **call.kwargs)
+            if not self._gives_value:
+                _awaited(value)
+        finally:
+            assigned.reset(token)
 
     async def awaited(self, attempts: Sequence[Attempt]) -> Answer:
         """The same for a coroutine function, on the loop that runs, of one attempt."""

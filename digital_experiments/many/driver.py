@@ -151,15 +151,16 @@ class Many:
                     callback.end(nobody)
 
     def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
-        worker = Worker(self.experiment)
+        worker, retries = Worker(self.experiment), self.retries
         for numbered in calls:
             if numbered is None:
                 time.sleep(_PAUSE)
                 continue
             number, call = numbered
-            facts, left = self._facts, self.retries
+            facts, left = self._facts, retries
             while True:
-                outcome = worker.make(Attempt(new_id(), call, facts))
+                plan = Assignment(self.experiment, new_id(), facts, False, call.watch)
+                outcome = worker.carry_out(plan, call)
                 if outcome.error is None or not left:
                     break
                 facts, left = {**self._facts, "retry_of": outcome.id}, left - 1

@@ -47,8 +47,10 @@ class Tally:
 def told(made: Iterator[Numbered], total: int | None, tally: Tally) -> Iterator[Numbered]:
     """The same runs, with a line that tells how far they are."""
     with run_progress(total) as advance:
+        if advance is None:
+            yield from made
+            return
         for numbered in made:
-            if advance is not None:
-                tally.add(numbered[1])
-                advance(str(tally))
+            tally.add(numbered[1])
+            advance(str(tally))
             yield numbered

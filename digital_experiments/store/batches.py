@@ -49,7 +49,7 @@ class Source(Protocol):
     def listed(
         self,
         id: str,
-        record: Callable[[], Plain],
+        record: Callable[[str], Plain],
         simple: bool,
         notes: Notes | Callable[[str], Notes],
     ) -> Observation:

@@ -117,10 +117,10 @@ class Query:
 
     def _observation(self, row: Sequence[Any], kind: Kind, picks: list[int]) -> Observation:
         notes = self.index.notes.get(row[0], _NO_NOTES)
-        if kind.simple:
-            record = partial(_restored, kind, row, picks)
-        else:
-            record = partial(load_pickle, row[-1])
+
+        def record(id: str) -> Plain:
+            return _restored(kind, row, picks) if kind.simple else load_pickle(row[-1])
+
         return self.index.source.listed(row[0], record, kind.simple, notes)
 
     def _matches(self, observation: Observation) -> bool:

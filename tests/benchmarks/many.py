@@ -22,7 +22,7 @@ from pebble import ProcessPool
 
 from digital_experiments import Experiment, experiment
 
-BLOCK, BLOCKS = 500, 12
+BLOCK, BLOCKS = 200, 40
 MANY = 10_000
 
 
