@@ -60,6 +60,27 @@ class AsyncPipeline(Pipeline):
         return value
 
 
+def _as_step(function: Any) -> Step[..., Any]:
+    if not callable(function):
+        raise TypeError(
+            f"pipeline expects functions, one after another, not {function!r:.80}: "
+            "pipeline(load, clean, fit), or pipeline(*functions)."
+        )
+    if isinstance(function, Experiment):
+        raise TypeError(
+            f"{function.name!r} is an experiment, which can't be a step of another: give pipeline "
+            "its function, or its steps."
+        )
+    made = function if isinstance(function, Step) else Step(function)
+    try:
+        inspect.signature(made.function)
+    except ValueError:
+        raise TypeError(
+            f"{made.name!r} does not tell its parameters: put it into a function of your own."
+        ) from None
+    return made
+
+
 def _without_value(step: Step[..., Any], given: dict[str, Any], _: None) -> Any:
     return step(**given)
 
@@ -153,6 +174,6 @@ def pipeline(*functions: Callable[..., Any], name: str | None = None, **options:
     """
     if not functions:
         raise TypeError("pipeline needs functions: pipeline(load, clean, fit).")
-    steps = [f if isinstance(f, Step) else Step(f) for f in functions]
+    steps = [_as_step(function) for function in functions]
     kind = AsyncPipeline if any(step.is_coroutine for step in steps) else Pipeline
     return Experiment(kind(steps, name or "_".join(step.name for step in steps)), **options)

@@ -36,8 +36,6 @@ _LONG = 80  # characters of a text that is shown as it is
 _within: ContextVar[tuple[Run, int | None] | None] = ContextVar(
     "digital_experiments_step", default=None
 )
-
-
 _making: ContextVar[frozenset[str]] = ContextVar("digital_experiments_making", default=frozenset())
 
 

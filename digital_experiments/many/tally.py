@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from digital_experiments.errors import DigitalExperimentsWarning, did_you_mean
 from digital_experiments.facts import direction, shown
+from digital_experiments.faults import warn_user
 from digital_experiments.observation import Observation
-from digital_experiments.rows import number
+from digital_experiments.rows import number, row
 from digital_experiments.store.progress import run_progress
 
 Numbered = tuple[int, Observation]
@@ -28,6 +30,7 @@ class Tally:
         self._choose = min if (wanted or direction(column or "")) == "min" else max
         self._best: float | None = None
         self._missed = 0
+        self._without: Observation | None = None
 
     def add(self, observation: Observation) -> None:
         """Take note of a run that has ended."""
@@ -36,6 +39,15 @@ class Tally:
         value = number(observation, self._column) if self._column else None
         if value is not None:
             self._best = value if self._best is None else self._choose(self._best, value)
+        elif self._column and self._best is None and observation.status == "completed":
+            self._without = observation
+
+    def end(self) -> None:
+        """Warn if no run had the column that is to be told."""
+        if self._column and self._best is None and self._without is not None:
+            known = [name for name, _ in row(self._without)]
+            text = f"progress= names {self._column!r}, of which no run has a number. "
+            warn_user(text + did_you_mean(self._column, known), DigitalExperimentsWarning)
 
     def __str__(self) -> str:
         parts = [f"{self._missed} not completed"] if self._missed else []
@@ -54,3 +66,4 @@ def told(made: Iterator[Numbered], total: int | None, tally: Tally) -> Iterator[
             tally.add(numbered[1])
             advance(str(tally))
             yield numbered
+    tally.end()

@@ -165,8 +165,10 @@ def test_a_damaged_run_costs_no_other(place: str, file: str, content: bytes, fol
 
 def test_what_still_runs_is_brought_over_later(folder: Path) -> None:
     shutil.copytree(FIXTURES / "mlruns", "copy")
-    (path, *_) = (
-        p for p in (folder / "copy").glob("*/*/meta.yaml") if "status: 3" in p.read_text()
+    (path,) = (
+        path
+        for path in (folder / "copy").glob("*/*/meta.yaml")
+        if "status: 3" in path.read_text() and "lifecycle_stage: active" in path.read_text()
     )
     path.write_text(path.read_text().replace("status: 3", "status: 1"))
     (problem,) = import_runs("copy").problems

@@ -583,6 +583,7 @@ def loss(x):
 
 loss.map([{"x": x} for x in range(10)], progress="result.loss")
 loss.map([{"x": x} for x in range(10)], progress=("result.height", "min"), executor="process")
+loss.map([{"x": 1}], progress="result.los")
 RandomSearch(x=[4], seed=1).control(loss, n=13)
 GridSearch(x=range(20, 37)).control(loss)
 """
@@ -609,6 +610,8 @@ def test_a_terminal_shows_how_far_it_is_and_the_best_so_far(folder: Path) -> Non
     assert "10/10" in text
     assert "1 not completed, best result.loss 0" in text
     assert "best result.height 0" in text
+    assert "progress= names 'result.los', of which no run has a number." in text
+    assert "Did you mean 'result.loss'?" in text
     assert "13/13" in text  # a search knows how many there will be
     assert "17/17" in text
 

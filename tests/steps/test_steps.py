@@ -462,8 +462,15 @@ def test_steps_that_do_not_fit_together_are_refused() -> None:
         pipeline(source, other)
     with pytest.raises(TypeError, match=r"takes \*\*more"):
         pipeline(source, variadic)
-    with pytest.raises(TypeError, match="expects a function"):
+    with pytest.raises(TypeError, match="expects functions, one after another, not 3"):
         pipeline(source, 3)
+    with pytest.raises(TypeError, match=r"not \[<function.*pipeline\(\*functions\)"):
+        pipeline([source, scale])  # type: ignore[arg-type]
+    whole = pipeline(source, scale, name="whole", root="whole")
+    with pytest.raises(TypeError, match=r"'whole' is an experiment.* its steps"):
+        pipeline(whole, add_up)
+    with pytest.raises(TypeError, match="'dir' does not tell its parameters"):
+        pipeline(source, dir)
 
 
 def test_a_step_that_calls_itself_is_made() -> None:
