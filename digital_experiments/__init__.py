@@ -36,6 +36,7 @@ from digital_experiments.inside import (
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.resources import resource
+from digital_experiments.retention import Retention
 from digital_experiments.run import Run, current_run
 from digital_experiments.start import start_run
 from digital_experiments.steps import step
@@ -44,10 +45,15 @@ from digital_experiments.stored import StoredExperiment, open_experiment
 if TYPE_CHECKING:
     from digital_experiments.pipelines import pipeline
     from digital_experiments.reports import Difference, Report, compare, diff
+    from digital_experiments.study import Hypothesis, Outcome, Study, Treatment
 
 _LATER = {
     "Difference": "reports",
+    "Hypothesis": "study",
+    "Outcome": "study",
     "Report": "reports",
+    "Study": "study",
+    "Treatment": "study",
     "compare": "reports",
     "diff": "reports",
     "pipeline": "pipelines",
@@ -71,11 +77,16 @@ __all__ = [
     "DigitalExperimentsError",
     "DigitalExperimentsWarning",
     "Experiment",
+    "Hypothesis",
     "Observation",
     "Observations",
+    "Outcome",
     "Report",
+    "Retention",
     "Run",
     "StoredExperiment",
+    "Study",
+    "Treatment",
     "compare",
     "current_dir",
     "current_id",

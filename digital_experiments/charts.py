@@ -192,6 +192,61 @@ def bars(names: Sequence[str], shares: Sequence[float], title: str) -> str:
     return _svg("".join(parts), [], 40 + len(names) * height)
 
 
+class Strip(NamedTuple):
+    """The values of one row of :func:`strips`, their mean, and its interval."""
+
+    label: str
+    values: Sequence[float]
+    mean: float
+    low: float
+    high: float
+
+
+def strips(some: Sequence[Strip], name: str) -> str:
+    """A row of points for each group, with its mean and the interval about it."""
+    left, height = 160, 46
+    whole = 20 + len(some) * height + _BOTTOM
+    seen = [v for strip in some for v in (*strip.values, strip.low, strip.high)]
+    ticks, (low, high) = _range(_drawable(_with_room(_drawable(seen))))
+
+    def x(value: float) -> str:
+        return f"{left + (_within(value) - low) / (high - low) * (WIDTH - left - 24):.1f}"
+
+    parts = [
+        f'<line class="faint" x1="{x(tick)}" x2="{x(tick)}" y1="10" y2="{whole - _BOTTOM}"/>'
+        f'<text x="{x(tick)}" y="{whole - _BOTTOM + 16}" text-anchor="middle">{number(tick)}</text>'
+        for tick in ticks
+    ]
+    parts.append(
+        f'<text x="{(left + WIDTH) / 2}" y="{whole - 6}" text-anchor="middle" opacity=".7">'
+        f"{escape(name)}</text>"
+    )
+    for n, strip in enumerate(some):
+        y, shade = 10 + (n + 0.5) * height, colour(n)
+        parts.append(
+            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(strip.label[:22])}'
+            "</text>"
+        )
+        parts += [
+            f'<circle cx="{x(v)}" cy="{y + (k * 0.618 % 1 - 0.5) * 20:.1f}" r="3" fill="{shade}" '
+            f'fill-opacity=".35"><title>{number(v)}</title></circle>'
+            for k, v in enumerate(strip.values)
+            if math.isfinite(v)
+        ]
+        if math.isfinite(strip.low) and math.isfinite(strip.high):
+            ends = f'x1="{x(strip.low)}" x2="{x(strip.high)}"'
+            parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="{shade}" stroke-width="3"/>')
+        if math.isfinite(strip.mean):
+            told = f"{strip.label}: {number(strip.mean)}"
+            if math.isfinite(strip.low):
+                told += f" ({number(strip.low)} to {number(strip.high)})"
+            parts.append(
+                f'<path d="M{x(strip.mean)} {y - 8}l6 8l-6 8l-6 -8z" fill="{shade}" '
+                f'stroke="Canvas"><title>{escape(told)}</title></path>'
+            )
+    return _svg("".join(parts), [], whole)
+
+
 def _between(share: float | None) -> str:
     """A colour from blue to orange."""
     if share is None:

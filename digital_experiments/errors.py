@@ -13,6 +13,9 @@
     ├── ValueUnavailable      (ValueError)         a recorded value that can't be loaded here
     ├── UnknownColumn         (KeyError)           no such field in any of the observations
     ├── InvalidExpression     (ValueError)         a `where` that is no expression over columns
+    ├── InvalidStudy          (ValueError)         a study that can't be run as it is
+    │   └── InvalidHypothesis                      ... because of one of its hypotheses
+    ├── VersionNotFound       (LookupError)        no such version of a study
     ├── StoreNotFound         (FileNotFoundError)  no store at that place, or of that name
     ├── RecordingError        (RuntimeError)       under strict: a run could not be recorded
     └── RunEnded                                   a run was ended from outside
@@ -79,6 +82,18 @@ class UnknownColumn(DigitalExperimentsError, KeyError):
 
 class InvalidExpression(DigitalExperimentsError, ValueError):
     """A ``where`` is no expression over columns; the message points at the place."""
+
+
+class InvalidStudy(DigitalExperimentsError, ValueError):
+    """A study can't be run as it is; the message says all that is wrong."""
+
+
+class InvalidHypothesis(InvalidStudy):
+    """A hypothesis can't be read, or names what is not there."""
+
+
+class VersionNotFound(DigitalExperimentsError, LookupError):
+    """A study has no version of that number, or none at all."""
 
 
 class StoreNotFound(DigitalExperimentsError, FileNotFoundError):

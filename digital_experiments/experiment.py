@@ -44,6 +44,7 @@ from digital_experiments.options import (
     name_of,
 )
 from digital_experiments.recorder import Recorder
+from digital_experiments.retention import Retention, checked_retention
 from digital_experiments.run import Run, active_run
 from digital_experiments.selection import Selection, checked_tags
 from digital_experiments.stored import SELECTING, StoredExperiment
@@ -84,6 +85,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         tags: Sequence[str] = (),
         verbose: bool = False,
         strict: bool = False,
+        retention: Retention | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(
@@ -102,6 +104,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             "tags": checked_tags(tags),
             "verbose": verbose,
             "strict": strict,
+            "retention": checked_retention(retention),
         }
         self._bind = Binder(function)
         self._described: str | None = None
@@ -312,6 +315,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             ],
             tags=self._options["tags"],
             strict=self._options["strict"],
+            retention=self._options["retention"],
         )
         if not isinstance(backend, UnusableBackend):
             self._recorder = recorder
@@ -432,6 +436,7 @@ def experiment(
     tags: Sequence[str] = (),
     verbose: bool = False,
     strict: bool = False,
+    retention: Retention | None = None,
 ) -> Callable[[Callable[P, R]], Experiment[P, R]]: ...
 def experiment(function: Any = None, **options: Any) -> Any:
     """Record every call of a function: its config, result, timing, code and surroundings.
@@ -460,6 +465,8 @@ def experiment(function: Any = None, **options: Any) -> Any:
     strict : bool
         Whether a fault of recording raises RecordingError rather than warn; so does the
         environment variable ``DE_STRICT=1``.
+    retention : Retention, optional
+        Which files of older runs are kept; by default all.
 
     Returns
     -------

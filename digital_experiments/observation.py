@@ -294,6 +294,13 @@ class Observation:
         metrics = self.facts.get("metrics") if live else peek(self.facts.get("metrics"))
         return metrics if isinstance(metrics, dict) else {}
 
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """Files of other runs that were given as parameters: by field, ``<id>/<file>`` of each."""
+        from digital_experiments.provenance import inputs_of
+
+        return inputs_of(self.shown("config"))
+
     def tree(self) -> None:
         """Print the steps of the run, each below the one that called it, with what it came from.
 
@@ -314,7 +321,7 @@ class Observation:
         """
         from digital_experiments.provenance import print_tree
 
-        print_tree(self._id, self.status, self.metadata)
+        print_tree(self._id, self.status, self.metadata, self.inputs)
 
     def metrics(self, key: str | None = None) -> pandas.DataFrame:
         """The points of the series that the run logged, in the order in which they came.

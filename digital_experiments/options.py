@@ -27,7 +27,17 @@ from digital_experiments.callbacks import (
 from digital_experiments.errors import CallbackWarning
 from digital_experiments.files import refuse_file
 
-OPTIONS = ("root", "name", "backend", "cache", "callbacks", "tags", "verbose", "strict")
+OPTIONS = (
+    "root",
+    "name",
+    "backend",
+    "cache",
+    "callbacks",
+    "tags",
+    "verbose",
+    "strict",
+    "retention",
+)
 
 
 def name_of(function: Callable[..., Any]) -> str:

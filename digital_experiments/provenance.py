@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.facts import duration_text
@@ -13,10 +14,17 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _DIGITS = 8  # of a digest
+_ID = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}"
+_FILE = re.compile(rf"[\\/]storage[\\/]({_ID})[\\/]([^'\"\n]+)")
 _STYLES = {"failed": "red", "cached": "cyan", "running": "yellow"}
 
 
-def tree_of(id: str, status: str, metadata: Mapping[str, Any]) -> Tree:
+def tree_of(
+    id: str,
+    status: str,
+    metadata: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[str]] | None = None,
+) -> Tree:
     """The tree: a line for each call of a step, below the call that made it.
 
     A line has the step's plain inputs, of the others the step that they came from or the first
@@ -25,6 +33,9 @@ def tree_of(id: str, status: str, metadata: Mapping[str, Any]) -> Tree:
     from rich.tree import Tree
 
     root = Tree(_text(f"{id} · {status}{_seconds(_total(metadata))}", style="bold"))
+    for name, files in (inputs or {}).items():
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        root.add(_text(f"{name} ← {files[0]}{more}", style="cyan"))
     branches: list[Tree] = []
     made: dict[str, str] = {}  # which step made a value, by its digest
     for call in metadata.get("steps") or ():
@@ -39,11 +50,37 @@ def tree_of(id: str, status: str, metadata: Mapping[str, Any]) -> Tree:
     return root
 
 
-def print_tree(id: str, status: str, metadata: Mapping[str, Any]) -> None:
+def inputs_of(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Files of other runs that a config names: by field, ``<id>/<file>`` of each.
+
+    >>> inputs_of({"model": "store/storage/2026-11-21_10-15-00_123456_k3f9xq/model.bin"})
+    {'model': ['2026-11-21_10-15-00_123456_k3f9xq/model.bin']}
+    """
+    found = {name: list(dict.fromkeys(_files_in(value))) for name, value in config.items()}
+    return {name: files for name, files in found.items() if files}
+
+
+def _files_in(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = value.values()
+    if isinstance(value, (list, tuple, set, ValuesView)):
+        for item in value:
+            yield from _files_in(item)
+        return
+    text = value if isinstance(value, str) else getattr(value, "repr", "")
+    yield from ("/".join(parts) for parts in _FILE.findall(text if type(text) is str else ""))
+
+
+def print_tree(
+    id: str,
+    status: str,
+    metadata: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Print the tree to the terminal, or show it in a notebook."""
     from rich.console import Console
 
-    Console().print(tree_of(id, status, metadata))
+    Console().print(tree_of(id, status, metadata, inputs))
 
 
 def _total(metadata: Mapping[str, Any]) -> float | None:

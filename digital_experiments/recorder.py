@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from digital_experiments.backends import Backend, PickleBackend
 from digital_experiments.config import Config
 from digital_experiments.observation import Observation
+from digital_experiments.retention import Retention
 
 
 class Listener(Protocol):
@@ -38,6 +39,8 @@ class Recorder:
         Tags of every run.
     strict : bool
         Whether a fault of recording is an error rather than a warning.
+    retention : Retention, optional
+        Which files of older runs are kept.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Recorder:
         steppers: Sequence[Listener] = (),
         tags: Sequence[str] = (),
         strict: bool = False,
+        retention: Retention | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -58,6 +62,7 @@ class Recorder:
         self.steppers = steppers
         self.tags = list(tags)
         self.strict = strict
+        self.retention = retention
 
     def rescue_folder(self) -> str:
         """Where records go that the store does not take: a store in the temporary folder."""

@@ -30,6 +30,7 @@ from digital_experiments.ids import new_id, utc_text
 from digital_experiments.log import RunLog
 from digital_experiments.observation import Observation, thawed
 from digital_experiments.recorder import Listener, Recorder
+from digital_experiments.retention import Retention
 from digital_experiments.shown import Shown
 from digital_experiments.steplog import StepLog
 from digital_experiments.store.layout import STORAGE, storage_folder
@@ -58,6 +59,8 @@ class Run(RunLog, Shown):
         A result that was encoded piece by piece, in place of ``result``.
     lost : list of str
         A line for each value that can't be pickled.
+    facts : dict
+        Metadata that are known before it ends; callbacks may add to them.
     announced : bool
         Whether it is shown as in flight from its beginning on, however short it is.
     """
@@ -89,7 +92,7 @@ class Run(RunLog, Shown):
         self.parent = _current.get()
         self.lost = lost
         self.blocks: dict[str, dict[str, Any]] = {}
-        self._facts = facts
+        self.facts = facts
         self._plain_config = plain_config
         self._faults: list[tuple[str, type[DigitalExperimentsWarning]]] = []
         self._deaf: list[Listener] = []  # callbacks whose start failed
@@ -203,6 +206,8 @@ class Run(RunLog, Shown):
         self._close_log()
         self._tell_facts(metadata)  # callbacks may have logged too
         self._record(observation)
+        if self._folder is not None and self.recorder.retention is not None:
+            self._retain(self.recorder.retention)
         if self._is_shown:
             self.land()
         self.observation = observation
@@ -225,7 +230,7 @@ class Run(RunLog, Shown):
         """
         self.seconds = seconds
         self.started = time.time() - seconds
-        self._facts.update(known)
+        self.facts.update(known)
         self._is_elsewhere = self._is_shown = True
         with self.active():
             self.conclude(error)
@@ -234,7 +239,7 @@ class Run(RunLog, Shown):
         metadata: dict[str, Any] = {
             "experiment": self.recorder.name,
             "status": status_of(error),
-            **self._facts,
+            **self.facts,
         }
         if self.recorder.tags:
             metadata["tags"] = list(self.recorder.tags)
@@ -283,6 +288,12 @@ class Run(RunLog, Shown):
             raise
         except Exception as problem:
             self.fault(self.recorder.rescue(observation, problem))
+
+    def _retain(self, retention: Retention) -> None:
+        try:
+            retention.apply_to_runs(self.recorder.backend, self.recorder.name)
+        except Exception as problem:
+            self.fault(f"Files of older runs could not be removed: {problem!r}.")
 
     @property
     def steps(self) -> StepLog:

@@ -6,6 +6,7 @@ from digital_experiments.callbacks.git import GitInfo
 from digital_experiments.callbacks.logging import Logging
 from digital_experiments.callbacks.logs import SaveLogs
 from digital_experiments.callbacks.packages import PipFreeze
+from digital_experiments.callbacks.seed import Seed
 from digital_experiments.callbacks.system import SystemInfo
 from digital_experiments.callbacks.timing import Timing
 from digital_experiments.inside import current_dir, current_id, time_block
@@ -17,6 +18,7 @@ __all__ = [
     "Logging",
     "PipFreeze",
     "SaveLogs",
+    "Seed",
     "SystemInfo",
     "Timing",
     "current_dir",

@@ -43,6 +43,12 @@ class Callback:
     def end(self, observation: Observation) -> None:
         """Called after each run; add what you know to ``observation.metadata``."""
 
+    def study_start(self, study: Any) -> None:
+        """Called before the first run of a :class:`~digital_experiments.Study`."""
+
+    def study_end(self, outcome: Any) -> None:
+        """Called after the last, with what came of it."""
+
     def step_start(self, step: Any) -> None:
         """Called before each call of a :func:`~digital_experiments.step` within a run.
 

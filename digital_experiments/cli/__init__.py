@@ -10,6 +10,7 @@ from digital_experiments.cli.exchange import export, import_
 from digital_experiments.cli.find import best, ls, show, tag
 from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
 from digital_experiments.cli.look import compare, diff, sweep, watch
+from digital_experiments.cli.study import study
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,6 +71,7 @@ for command in (
     diff,
     watch,
     sweep,
+    study,
     import_,
     export,
     check,

@@ -18,7 +18,7 @@ from digital_experiments.controllers.pruning import (
 )
 from digital_experiments.errors import RunsFailedWarning, UnknownColumn, did_you_mean
 from digital_experiments.faults import warn_user
-from digital_experiments.many.calls import Watched
+from digital_experiments.many.calls import Planned
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
 
@@ -140,7 +140,7 @@ class OptunaSearch(Controller):
         if self._journal is None or self.prune_by is None or self.study is None:
             return config
         name, number = self.study.study_name, trial._trial_id
-        return Watched(config, Pruning(self._journal, name, number, self.prune_by, self.pruner))
+        return Planned(config, Pruning(self._journal, name, number, self.prune_by, self.pruner))
 
     def _end(self) -> None:
         """Bring the study into memory, and remove the journal."""

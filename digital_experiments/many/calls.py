@@ -16,20 +16,30 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     watch: Watch | None = None
+    facts: dict[str, Any] | None = None
 
 
-class Watched(dict[str, Any]):
-    """A config, and who is told of each point that its run logs.
+class Planned(dict[str, Any]):
+    """A config of which somebody has planned more than its values.
 
     Attributes
     ----------
-    watch : callable
-        Told the series, the value and the step; it may end the run by raising RunEnded.
+    watch : callable or None
+        Told the series, the value and the step of each point that the run logs; it may end the
+        run by raising RunEnded.
+    facts : dict or None
+        Metadata for the run.
     """
 
-    def __init__(self, config: Mapping[str, Any], watch: Watch) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        watch: Watch | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(config)
         self.watch = watch
+        self.facts = facts
 
 
 Numbered = tuple[int, Call]
@@ -64,7 +74,8 @@ def _call(number: int, config: Any, binder: Binder) -> Call:
     if type(config) is dict:
         call = Call((), config.copy())
     elif isinstance(config, Mapping):
-        call = Call((), dict(config), getattr(config, "watch", None))
+        planned = config if isinstance(config, Planned) else Planned(config)
+        call = Call((), dict(config), planned.watch, planned.facts)
     elif isinstance(config, tuple):
         call = Call(config, {})
     else:

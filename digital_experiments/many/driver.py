@@ -157,17 +157,20 @@ class Many:
                 time.sleep(_PAUSE)
                 continue
             number, call = numbered
-            facts, left = self._facts, retries
+            facts, left = self._facts_of(call), retries
             while True:
                 plan = Assignment(self.experiment, new_id(), facts, False, call.watch)
                 outcome = worker.carry_out(plan, call)
                 if outcome.error is None or not left:
                     break
-                facts, left = {**self._facts, "retry_of": outcome.id}, left - 1
+                facts, left = {**self._facts_of(call), "retry_of": outcome.id}, left - 1
             self.on_end(number, outcome)
             if outcome.error is not None and self.raises:
                 raise outcome.error
             yield number, self._observation(outcome)
+
+    def _facts_of(self, call: Call) -> dict[str, Any]:
+        return self._facts if call.facts is None else {**self._facts, **call.facts}
 
     def _hand_over(self, waiting: Iterator[Numbered | None]) -> bool:
         """Keep the workers busy, with some portions of calls in reserve; whether there are more."""
@@ -192,7 +195,8 @@ class Many:
             if numbered is None:
                 return portion, _NONE_NOW
             number, call = numbered
-            portion.append(Errand(number, self.retries, Attempt(new_id(), call, self._facts)))
+            attempt = Attempt(new_id(), call, self._facts_of(call))
+            portion.append(Errand(number, self.retries, attempt))
             self._pace.take()
         return portion, _THERE
 
@@ -226,7 +230,7 @@ class Many:
         self._again.extend(flight.errands[len(outcomes) :])
         for errand, outcome in zip(flight.errands, outcomes, strict=False):
             if outcome.error is not None and errand.left:
-                facts = {**self._facts, "retry_of": outcome.id}
+                facts = {**self._facts_of(errand.attempt.call), "retry_of": outcome.id}
                 attempt = Attempt(new_id(), errand.attempt.call, facts)
                 self._again.append(Errand(errand.number, errand.left - 1, attempt))
                 continue

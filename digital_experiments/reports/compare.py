@@ -193,7 +193,7 @@ def compare(
 
 
 def _page(observations: Sequence[Observation], best: Mapping[str, str], title: str | None) -> str:
-    from digital_experiments.reports.templates import template
+    from digital_experiments.pages import template
 
     facts = [facts_of(observation) for observation in observations]
     names = list(dict.fromkeys(str(of["run"].get("experiment", "runs")) for of in facts))

@@ -18,6 +18,7 @@ from digital_experiments.store.layout import BLOBS, DAMAGED, NOTES, TRASH, blob_
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import parse_record, record_names
+from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.collect import left_aside, leftovers, put_back, wrong_pointers
 from digital_experiments.upkeep.references import (
     BLOB_NAME,
@@ -130,6 +131,7 @@ def check(root: str, vanished: dict[str, str] | None = None) -> Check:
         _check_records(root, place, found, users)
     _check_blobs(root, found, users, known_losses(root))
     _check_notes(root, found)
+    _check_studies(root, found)
     _check_flight(root, found)
     for name, seen in sorted((vanished or {}).items()):
         problem = f"it is gone; it was there on {seen}."
@@ -215,6 +217,15 @@ def _check_notes(root: str, found: Check) -> None:
             found.damages.append(Damage("note", f"{NOTES}/{name}", str(problem)))
 
 
+def _check_studies(root: str, found: Check) -> None:
+    for path in all_study_files(root):
+        with suppress(FileNotFoundError):
+            try:
+                read_study_file(root, path)
+            except DamagedRecord as problem:
+                found.damages.append(Damage("plan", path, str(problem), (f"plan {path}",)))
+
+
 def _check_flight(root: str, found: Check) -> None:
     for id in ids_in_flight(root):
         if read_flight(root, id) is None and id in ids_in_flight(root):
@@ -246,7 +257,7 @@ def repair(root: str, found: Check) -> Check:
     """
     lost = []
     for damage in found.damages:
-        if damage.kind in ("record", "blob", "note", "run"):
+        if damage.kind in ("record", "blob", "note", "run", "plan"):
             _set_aside(root, damage.name)
         if damage.kind == "blob" and damage.lost:
             lost.append(damage.name.rpartition("/")[2])

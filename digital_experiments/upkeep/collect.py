@@ -25,6 +25,7 @@ from digital_experiments.store.layout import (
     DAMAGED,
     NOTES,
     RUNNING,
+    STUDIES,
     TRASH,
     blob_folder,
     shared_folder,
@@ -176,9 +177,9 @@ def _leftovers(root: str) -> int:
 
 
 def _folders(root: str) -> list[str]:
-    """The folders into which records, blobs, pointers and notes are written."""
+    """The folders into which records, blobs, pointers, notes and plans are written."""
     found = [root, f"{root}/{NOTES}", f"{root}/{RUNNING}"]
-    for place in (f"{root}/{BLOBS}", f"{root}/{CACHE}"):
+    for place in (f"{root}/{BLOBS}", f"{root}/{CACHE}", f"{root}/{STUDIES}"):
         with suppress(FileNotFoundError, NotADirectoryError):
             found += [f"{place}/{name}" for name in os.listdir(place)]
     return found

@@ -15,6 +15,7 @@ from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folde
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import parse_record, purged, record_names
+from digital_experiments.store.studies import all_study_files
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
 
@@ -34,7 +35,7 @@ class Merged:
     conflicts : list of str
         Ids of those that are another observation here; this store's own was kept.
     notes : int
-        How many tags and notes are new here.
+        How many tags and notes are new here, and files of studies.
     problems : list of str
         What could not be copied, and why.
     """
@@ -62,6 +63,8 @@ def merge(root: str, other: str) -> Merged:
             _merge_lost(root, other, id, deleted, done)
     for note in note_names(other):
         _merge_note(root, other, note, done)
+    for path in all_study_files(other):
+        _merge_plan(root, other, path, done)
     return done
 
 
@@ -150,3 +153,13 @@ def _merge_note(root: str, other: str, name: str, done: Merged) -> None:
         done.notes += 1
     except DamagedRecord as problem:
         done.problems.append(f"{NOTES}/{name}: {problem}")
+
+
+def _merge_plan(root: str, other: str, path: str, done: Merged) -> None:
+    """Copy a file of a study."""
+    data = read_bytes(f"{other}/{path}")
+    if not os.path.exists(f"{root}/{path}"):
+        write_atomic(f"{root}/{os.path.dirname(path)}", os.path.basename(path), data)
+        done.notes += 1
+    elif read_bytes(f"{root}/{path}") != data:
+        done.problems.append(f"{path}: it is another plan here, which was kept.")

@@ -30,6 +30,7 @@ FLOORS = [
             "tables",
             "importance",
             "provenance",
+            "pages",
         ),
     },
     {"store", "backends", "upkeep"},
@@ -44,6 +45,7 @@ FLOORS = [
         "inside",
         "log",
         "recorder",
+        "retention",
         "shown",
         "steplog",
     },
@@ -58,6 +60,7 @@ FLOORS = [
         "steps",
         "stored",
         "storekeeping",
+        "targets",
     },
     {"controllers"},
     {"study"},
@@ -139,6 +142,10 @@ DRAWN = {
     ("run", "log"),
     ("run", "recorder"),
     ("run", "shown"),
+    ("run", "retention"),
+    ("recorder", "retention"),
+    ("experiment", "retention"),
+    ("targets", "experiment"),
     ("shown", "heart"),
     ("shown", "recorder"),
     ("assigned", "run"),
@@ -163,6 +170,7 @@ PUBLIC = {
     *("current_dir", "current_id", "current_run", "experiment", "register_backend"),
     *("Difference", "Report", "compare", "diff", "start_run", "time_block"),
     *("pipeline", "resource", "step"),
+    *("Hypothesis", "Outcome", "Retention", "Study", "Treatment"),
 }
 
 

@@ -1,0 +1,119 @@
+"""Which files of older runs are kept. The records and series of all runs stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from digital_experiments.selection import STATUSES, Selection
+from digital_experiments.series import FILE as SERIES
+
+if TYPE_CHECKING:
+    from digital_experiments.backends import Backend
+    from digital_experiments.upkeep import Pruned
+
+_KEEP, _BIG = "DE_ARTEFACT_RETENTION", "DE_BIG_FILE_THRESHOLD_MB"
+_MEGABYTE = 1_000_000
+
+
+def _told(variable: str, default: float) -> float:
+    """A number that the environment gives."""
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a number, not {text!r}.") from None
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How much is kept of the files that runs leave.
+
+    The newest version keeps them all. Of the others that are kept, files over a size go; of all
+    older ones every file. Records, metrics and series stay. A version is a running of a
+    study; of a plain experiment, a run that left files.
+
+    Parameters
+    ----------
+    keep : int
+        How many versions keep files, the newest included; 0 or less keeps all of all. By default
+        ``$DE_ARTEFACT_RETENTION``, or 3.
+    big_file_mb : float
+        From how many megabytes (10**6 bytes) on a file is big. By default
+        ``$DE_BIG_FILE_THRESHOLD_MB``, or 10.
+
+    Examples
+    --------
+    >>> from digital_experiments import current_dir, experiment
+    >>> from digital_experiments import Retention
+    >>> @experiment(retention=Retention(keep=1))
+    ... def save():
+    ...     _ = (current_dir() / "model.bin").write_bytes(b"weights")
+    >>> for _ in range(3):
+    ...     save()
+    >>> [len(o.artefacts()) for o in save.observations()]
+    [0, 0, 1]
+    """
+
+    keep: int = field(default_factory=lambda: int(_told(_KEEP, 3)))
+    big_file_mb: float = field(default_factory=lambda: _told(_BIG, 10))
+
+    def __post_init__(self) -> None:
+        if type(self.keep) is not int:
+            raise ValueError(f"keep must be a number of versions, not {self.keep!r}.")
+        if isinstance(self.big_file_mb, bool) or not isinstance(self.big_file_mb, (int, float)):
+            raise ValueError(
+                f"big_file_mb must be a number of megabytes, not {self.big_file_mb!r}."
+            )
+
+    def apply(self, root: str, versions: Sequence[Sequence[str]]) -> list[Pruned]:
+        """Remove what is not to be kept.
+
+        Parameters
+        ----------
+        root : str
+            The store's folder.
+        versions : list of list of str
+            The ids of the runs of each version, the newest version first.
+        """
+        from digital_experiments.upkeep import prune
+
+        if self.keep <= 0:
+            return []
+        size = int(self.big_file_mb * _MEGABYTE)
+        newest = set(versions[0]) if versions else set()
+        return [
+            prune(
+                root, [id for id in ids if id not in newest], size if n < self.keep else -1, False
+            )
+            for n, ids in enumerate(versions[1:], 1)
+        ]
+
+    def apply_to_runs(self, backend: Backend, name: str) -> None:
+        """Remove files of the older ones among the runs of an experiment that left any."""
+        from digital_experiments.store.layout import STORAGE
+        from digital_experiments.store.query import Query
+
+        root = str(backend.root)
+        chosen = Selection(frozenset(STATUSES) - {"running"}, name, newest_first=True)
+        with os.scandir(f"{root}/{STORAGE}") as folders:
+            there = {folder.name for folder in folders if set(os.listdir(folder)) - {SERIES}}
+        ids = [id for id in Query(backend.index, chosen).table(["id"])["id"] if id in there]
+        self.apply(root, [[id] for id in ids])
+
+
+def checked_retention(retention: object) -> Retention | None:
+    """A retention, if it is one.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if retention is None or isinstance(retention, Retention):
+        return retention
+    raise TypeError(f"retention must be Retention(keep=...), not {retention!r}.")

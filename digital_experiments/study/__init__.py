@@ -1,0 +1,21 @@
+"""Studies: treatments, replicates and seeds of one experiment, and what they prove."""
+
+from digital_experiments.study.hypotheses import Hypothesis
+from digital_experiments.study.integrity import Integrity
+from digital_experiments.study.outcome import Outcome, Replicate
+from digital_experiments.study.plans import Plan
+from digital_experiments.study.study import Study, Version
+from digital_experiments.study.treatments import Treatment
+from digital_experiments.study.verdicts import Verdict
+
+__all__ = [
+    "Hypothesis",
+    "Integrity",
+    "Outcome",
+    "Plan",
+    "Replicate",
+    "Study",
+    "Treatment",
+    "Verdict",
+    "Version",
+]

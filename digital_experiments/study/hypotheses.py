@@ -1,0 +1,284 @@
+"""What a study is to show: a text that is parsed and never evaluated, or a function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from digital_experiments.errors import InvalidHypothesis, did_you_mean
+from digital_experiments.study.statistics import INTERVALS, TESTS
+
+BASELINE = "baseline"
+ALL = "*"
+
+Values = Mapping[str, Sequence[float]]
+Verifier = Callable[[Values, Values], Mapping[str, Any]]
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_TOKEN = re.compile(
+    rf"""\s*(?:
+      (?P<within>\+\s*/?\s*-|±)
+    | (?P<compare><=|>=|==|!=|<|>|≤|≥|≠)
+    | (?P<sign>[+-])(?=\s)
+    | (?P<number>{_NUMBER})(?![\w.])
+    | (?P<column>(?:\*|[\w-]+|"[^"]+"|'[^']+')\.(?:"[^"]+"|'[^']+'|[\w./%@:]+))
+    )""",
+    re.VERBOSE,
+)
+_SAME = {"≤": "<=", "≥": ">=", "≠": "!="}
+_EXAMPLE = "'high.accuracy > baseline.accuracy'"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of a condition: ``high.accuracy``; ``*`` stands for each treatment."""
+
+    condition: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a study is to show, and how it is tested.
+
+    Parameters
+    ----------
+    text : str
+        ``"high.accuracy > baseline.accuracy"``: the mean of a metric of a condition, compared by
+        ``>``, ``<``, ``>=``, ``<=`` or ``!=`` with that of another, or with a number. With a
+        margin, as in ``"new.loss <= old.loss + 0.05"``: not worse by more than that.
+        ``"a.latency == b.latency +- 2"``: equal within that. ``"*.accuracy > ..."``: for each
+        treatment. Names that are not of letters, digits, ``_`` and ``-`` stand in quotes.
+    test : {"permutation", "welch", "mann-whitney", "fisher"}
+        Which test; paired, the others are the paired t test, Wilcoxon's and McNemar's.
+    paired : bool, optional
+        Whether replicates with the same seed are pairs; by default they are.
+    alpha : float
+        The level: how often what is not so may be found to be so.
+    interval : {"t", "bootstrap"}
+        How the confidence interval of the difference is found.
+    verifier : callable, optional
+        In place of a text: given the metrics of the baseline and of a treatment, each a dict of
+        lists, returns a dict. ``p_value`` in it takes part in the correction; ``significant`` is
+        the verdict where there is no ``p_value``.
+    metrics : str or list of str, optional
+        Which metrics a verifier is given; by default all. Of a list of lists, it is called for
+        each, and gives a list.
+    ranker : callable, optional
+        Gives a number for what a verifier returned, or for a text's verdict: the treatment with
+        the smallest is best.
+    name : str, optional
+        What it is called; by default the text, or the name of the verifier.
+
+    Raises
+    ------
+    InvalidHypothesis
+        For a text that can't be read; the message points at the place.
+    ValueError
+        For a test, an interval or a level that there is not.
+
+    Examples
+    --------
+    >>> Hypothesis("new.loss <= old.loss + 0.05").margin
+    0.05
+    >>> Hypothesis("high.accuracy ~ 3")
+    Traceback (most recent call last):
+        ...
+    digital_experiments.errors.InvalidHypothesis: Expected >, <, >=, <=, == or != here:
+      high.accuracy ~ 3
+                    ^
+    """
+
+    text: str = ""
+    test: str = "permutation"
+    paired: bool | None = None
+    alpha: float = 0.05
+    interval: str = "t"
+    verifier: Verifier | None = field(default=None, compare=False)
+    metrics: Any = None
+    ranker: Callable[[Any], float] | None = field(default=None, compare=False)
+    name: str = ""
+    left: Column | None = field(default=None, init=False, compare=False)
+    right: Column | float = field(default=0.0, init=False, compare=False)
+    operator: str = field(default="", init=False, compare=False)
+    margin: float = field(default=0.0, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        checked_choice("test", self.test, TESTS)
+        checked_choice("interval", self.interval, INTERVALS)
+        if not (isinstance(self.alpha, float) and 0 < self.alpha < 1):
+            raise ValueError(f"alpha must be a number between 0 and 1, not {self.alpha!r}.")
+        if (self.verifier is None) == (not self.text):
+            raise InvalidHypothesis(f"A hypothesis is a text, such as {_EXAMPLE}, or a function.")
+        if self.verifier is not None:
+            if not callable(self.verifier):
+                raise InvalidHypothesis(
+                    f"verifier must be a function of two dicts, not {self.verifier!r}."
+                )
+            named = getattr(self.verifier, "__name__", type(self.verifier).__name__)
+            object.__setattr__(self, "name", self.name or named)
+            return
+        object.__setattr__(self, "name", self.name or self.text)
+        for key, value in _parsed(self.text).items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions that it names; ``*`` for each treatment."""
+        sides = (self.left, self.right)
+        return [side.condition for side in sides if isinstance(side, Column)]
+
+    def check(self, conditions: Sequence[str]) -> None:
+        """See that the conditions that it names are there.
+
+        Raises
+        ------
+        InvalidHypothesis
+            If one is not.
+        """
+        for name in self.conditions:
+            if name != ALL and name not in conditions:
+                raise InvalidHypothesis(
+                    f"{self.text!r} names {name!r}, which is no condition of the study. "
+                    + did_you_mean(name, conditions)
+                )
+
+    def for_each(self, treatments: Sequence[str]) -> list[tuple[str, Column, Column | float]]:
+        """The comparisons that it stands for: what each is called, and its two sides."""
+        assert self.left is not None
+        if ALL not in self.conditions:
+            return [(self.name, self.left, self.right)]
+        named = [c for c in self.conditions if c != ALL]
+        found = []
+        for name in treatments:
+            if name not in named:
+                left, right = _with(self.left, name), _with(self.right, name)
+                text = self.name.replace(f"{ALL}.", f"{name}.")
+                found.append((text, left, right))
+        return found
+
+    def to_plain(self) -> dict[str, Any]:
+        """What a plan keeps of it."""
+        plain: dict[str, Any] = {"text": self.text or self.name, "test": self.test}
+        plain |= {"paired": self.paired, "alpha": self.alpha, "interval": self.interval}
+        if self.verifier is not None:
+            plain["function"] = f"{self.verifier.__module__}.{self.name}"
+        return plain
+
+
+def _with(side: Any, name: str) -> Any:
+    if isinstance(side, Column) and side.condition == ALL:
+        return Column(name, side.metric)
+    return side
+
+
+def as_hypothesis(given: Any) -> Hypothesis:
+    """A hypothesis of a text, a function, a dict of its parameters, or one that is one.
+
+    Raises
+    ------
+    InvalidHypothesis, TypeError, ValueError
+        If it can't be one.
+    """
+    if isinstance(given, Hypothesis):
+        return given
+    if isinstance(given, str):
+        return Hypothesis(given)
+    if isinstance(given, Mapping):
+        return Hypothesis(**given)
+    if callable(given):
+        return Hypothesis(verifier=given)
+    raise TypeError(f"A hypothesis is a text, such as {_EXAMPLE}, or a function, not {given!r}.")
+
+
+def checked_choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise ValueError unless a value is one of those known."""
+    if value not in known:
+        raise ValueError(f"No {name} {value!r}. {did_you_mean(str(value), known)}")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The parts of a hypothesis."""
+    parts = _Parts(text)
+    left = parts.column()
+    operator = parts.take("compare", "Expected >, <, >=, <=, == or != here")
+    right: Column | float
+    if parts.kind == "number":
+        right, margin, within = float(parts.take("number", "")), 0.0, False
+        if parts.kind == "within":
+            parts.take("within", "")
+            margin, within = float(parts.take("number", "Expected a number here")), True
+    else:
+        right = parts.column()
+        margin, within = parts.margin()
+    parts.end()
+    operator = _SAME.get(operator, operator)
+    if within != (operator == "=="):
+        raise InvalidHypothesis(
+            f"{text!r}: a test can show that two means are equal within a margin, and no other "
+            "way: write it as 'a.x == b.x +- 2'."
+        )
+    if within and not margin > 0:
+        raise InvalidHypothesis(f"{text!r}: the margin of an equivalence must be above 0.")
+    if operator == "!=" and margin:
+        raise InvalidHypothesis(f"{text!r}: != goes without a margin.")
+    return {"left": left, "operator": operator, "right": right, "margin": margin}
+
+
+class _Parts:
+    """The parts of a text, one after another."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.place = 0
+        self._read()
+
+    def _read(self) -> None:
+        found = _TOKEN.match(self.text, self.place)
+        self.kind = found.lastgroup if found else None
+        self.value = found[found.lastgroup] if found and found.lastgroup else ""
+        self._next = found.end() if found else self.place
+
+    def take(self, kind: str, expected: str) -> str:
+        if self.kind != kind:
+            self.fail(expected)
+        value, self.place = self.value, self._next
+        self._read()
+        return value
+
+    def column(self) -> Column:
+        value = self.take("column", f"Expected a condition and a metric here, as in {_EXAMPLE}")
+        condition, metric = _halves(value)
+        return Column(condition.strip("\"'"), metric.strip("\"'"))
+
+    def margin(self) -> tuple[float, bool]:
+        """What is added to the right side, and whether that goes for both directions."""
+        if self.kind == "within":
+            self.take("within", "")
+            return float(self.take("number", "Expected a number here")), True
+        if self.kind == "sign":
+            sign = -1.0 if self.take("sign", "") == "-" else 1.0
+            return sign * float(self.take("number", "Expected a number here")), False
+        if self.kind == "number" and self.value[0] in "+-":
+            return float(self.take("number", "")), False
+        return 0.0, False
+
+    def end(self) -> None:
+        if self.text[self.place :].strip():
+            self.fail("Expected nothing more here")
+
+    def fail(self, expected: str) -> None:
+        rest = self.text[self.place :]
+        place = self.place + len(rest) - len(rest.lstrip())
+        raise InvalidHypothesis(f"{expected}:\n  {self.text}\n  {' ' * place}^")
+
+
+def _halves(column: str) -> tuple[str, str]:
+    """The condition and the metric, either of which may be in quotes."""
+    if column[0] in "\"'":
+        end = column.index(column[0], 1) + 1
+        return column[:end], column[end + 1 :]
+    condition, _, metric = column.partition(".")
+    return condition, metric

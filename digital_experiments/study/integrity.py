@@ -1,0 +1,99 @@
+"""Whether a verdict rests on what was planned before the first run. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from digital_experiments.ids import utc_text
+from digital_experiments.study.plans import Plan, Plans
+from digital_experiments.study.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from digital_experiments.study.outcome import Replicate
+
+VALID = "valid"
+REUSED = "reused data"
+CODE = "code changed"
+CHANGED = "plan changed"
+UNREGISTERED = "not pre-registered"
+INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """Whether the runs of a study are those that its plan asked for.
+
+    Attributes
+    ----------
+    status : str
+        ``valid``; or, the gravest first: ``plan changed``, the plan's file was altered after the
+        first run; ``reused data``, runs that had been seen before the plan was made are part of
+        it; ``code changed``; ``incomplete``. Of a single verdict also ``not pre-registered``: its
+        hypothesis is not in the plan.
+    reasons : list of str
+        What was found, and when somebody looked before all runs had completed.
+    """
+
+    status: str
+    reasons: list[str]
+
+    @classmethod
+    def of(cls, plans: Plans, plan: Plan, replicates: Sequence[Replicate]) -> Integrity:
+        """What the plan and the runs tell."""
+        found: list[tuple[str, str]] = []
+        mine = [one for one in replicates if _part(one, "plan") == plan.id]
+        changed = sum(_part(one, "digest") != plan.digest for one in mine)
+        if changed:
+            found.append((CHANGED, f"{changed} runs were made by another text of the plan"))
+        old = [one for one in replicates if one.observation.id < plan.id]
+        if old:
+            found.append((REUSED, f"{len(old)} runs were made before the plan"))
+        explored = _seeds(plans, plan)
+        again = sorted({one.seed for one in replicates} & explored)
+        if again:
+            found.append((REUSED, f"{len(again)} seeds were used by what is to be confirmed"))
+        codes = {one.observation.facts.get("fingerprint") for one in replicates}
+        if codes - {plan.fingerprint}:
+            found.append((CODE, "some runs were made by other code than the plan was"))
+        done = sum(one.observation.status == "completed" for one in replicates)
+        if done < plan.size:
+            found.append((INCOMPLETE, f"{done} of {plan.size} runs have completed"))
+        reasons = [reason for _, reason in found]
+        for look in plans.looks(plan):
+            when = utc_text(look["time"])[:16].replace("T", " ")
+            reasons.append(f"looked at after {look['completed']} of {look['planned']} runs, {when}")
+        return cls(found[0][0] if found else VALID, reasons)
+
+    def __bool__(self) -> bool:
+        return self.status == VALID
+
+    def __str__(self) -> str:
+        return f"{self.status}: {'; '.join(self.reasons)}" if self.reasons else self.status
+
+
+def judged(found: Sequence[Verdict], integrity: Integrity, plan: Plan) -> list[Verdict]:
+    """Verdicts with what is to be held against each."""
+    return [
+        replace(verdict, integrity=integrity.status if _is_planned(verdict, plan) else UNREGISTERED)
+        for verdict in found
+    ]
+
+
+def _is_planned(verdict: Verdict, plan: Plan) -> bool:
+    return verdict.hypothesis.to_plain() in plan.hypotheses
+
+
+def _part(one: Replicate, name: str) -> object:
+    study = one.observation.facts.get("study")
+    return study.get(name) if isinstance(study, dict) else None
+
+
+def _seeds(plans: Plans, plan: Plan) -> set[int]:
+    """The seeds of the plans that a plan is to confirm."""
+    seeds: set[int] = set()
+    for name in plan.explored:
+        study, _, id = name.rpartition("/")
+        seeds.update(Plans(plans.root, study).read(id).seeds)
+    return seeds

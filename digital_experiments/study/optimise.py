@@ -1,0 +1,248 @@
+"""A search whose trials are replicated: what a controller is given in place of an experiment."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from digital_experiments.callbacks.seed import SEEDS
+from digital_experiments.errors import InvalidStudy, UnknownColumn, did_you_mean
+from digital_experiments.facts import direction as usual_direction
+from digital_experiments.ids import new_id
+from digital_experiments.many.calls import Planned
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.study.hypotheses import BASELINE
+from digital_experiments.study.outcome import measured
+from digital_experiments.study.plans import Plan, config_mark, plain_config, seed_of
+from digital_experiments.study.session import git_state
+from digital_experiments.study.treatments import Treatment
+from digital_experiments.study.verdicts import value_of
+
+if TYPE_CHECKING:
+    from digital_experiments.study.study import Study
+
+Objective = str | Callable[[Observations], float] | None
+
+_KIND = "search"
+_SEED = "seed"
+_OBJECTIVE = "objective"
+_BEST = "best"
+_DIRECTIONS = {"maximize": "max", "minimize": "min"}
+
+
+def best_of(
+    study: Study,
+    controller: Any,
+    trials: int,
+    replicates: int,
+    objective: Objective,
+    direction: str | None,
+    how: Mapping[str, Any],
+) -> Treatment:
+    """See :meth:`Study.optimise`."""
+    for name, number in (("trials", trials), ("replicates_per_trial", replicates)):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{name} must be a number, 1 or more, not {number!r}.")
+    if direction not in (None, "max", "min"):
+        raise ValueError(f"direction must be 'max' or 'min', not {direction!r}.")
+    if not callable(getattr(controller, "control", None)):
+        raise TypeError(
+            f"optimise expects a controller, such as OptunaSearch(...), not {controller!r}."
+        )
+    search = Search(study, replicates, objective)
+    goal, wanted = _goal(controller, objective, direction)
+    executor, workers = how.get("executor") or study.executor, how.get("workers", study.workers)
+    missing = trials - len(search.observations())
+    if missing > 0:
+        controller.control(search, missing, executor=executor, workers=workers)
+    scored = [(o, value) for o in search.observations() if (value := _score(o, goal)) is not None]
+    if not scored:
+        _explain(search.observations(), goal)
+    choose = min if wanted == "min" else max
+    best, score = choose(scored, key=lambda pair: pair[1])
+    treatment = Treatment(_BEST, search.differences(best.config))
+    treatment.score = score
+    return treatment
+
+
+def _goal(controller: Any, objective: Objective, direction: str | None) -> tuple[str | None, str]:
+    """The column that is looked at, and which end of it is best."""
+    goals = getattr(controller, "goals", None)
+    if objective is None and goals:
+        column, wanted = next(iter(goals.items()))
+        return column, direction or _DIRECTIONS[wanted]
+    column = _OBJECTIVE if callable(objective) else objective
+    return column, direction or usual_direction(column or "")
+
+
+def _score(trial: Observation, goal: str | None) -> float | None:
+    cells = measured(trial)
+    if goal is None:
+        return next((v for name in cells if (v := value_of(cells, name)) is not None), None)
+    return value_of(cells, goal.removeprefix("metrics."))
+
+
+def _explain(trials: Observations, goal: str | None) -> None:
+    """Say why there is nothing to choose from."""
+    if not trials:
+        raise InvalidStudy("No trial has completed all its replicates: see the failed runs.")
+    known = dict.fromkeys(name for trial in trials for name in measured(trial))
+    raise UnknownColumn(f"No trial has a number in {goal!r}. {did_you_mean(str(goal), known)}")
+
+
+class Search:
+    """What a controller takes for an experiment: each of its runs is a trial of some replicates.
+
+    Parameters
+    ----------
+    study : Study
+        Whose experiment, baseline and seeds they have.
+    replicates : int
+        How many runs a trial is.
+    objective : str or callable, optional
+        A function adds what it gives to the trials' results, as ``objective``.
+    """
+
+    def __init__(self, study: Study, replicates: int, objective: Objective) -> None:
+        self.study = study
+        self.experiment = study.seeded()
+        self.name = study.name
+        self.replicates = replicates
+        self.objective = objective
+        self.plan = self._planned()
+
+    def _planned(self) -> Plan:
+        """The plan of the search that this one goes on with, or a new one."""
+        study, plans = self.study, self.study.plans
+        fingerprint = self.experiment.fingerprint
+        baseline = study.conditions[BASELINE]
+        for plan in reversed(plans.all()):
+            if (
+                plan.kind == _KIND
+                and plan.replicates == self.replicates
+                and plan.fingerprint == fingerprint
+                and plan.keys == {BASELINE: config_mark(baseline)}
+                and study.seed in (None, plan.seed)
+            ):
+                return plan
+        plan = Plan(
+            id=new_id(),
+            study=study.name,
+            kind=_KIND,
+            conditions={BASELINE: plain_config(baseline)},
+            keys={BASELINE: config_mark(baseline)},
+            replicates=self.replicates,
+            seed=secrets.randbelow(SEEDS) if study.seed is None else study.seed,
+            hypotheses=[],
+            correction=None,
+            fingerprint=fingerprint,
+            description=study.description,
+            git=git_state(self.experiment),
+        )
+        plans.write(plan)
+        return plan
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return self.experiment.root
+
+    def complete(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The config of a trial, with the baseline's values and defaults."""
+        return _unseeded(self.experiment.complete(self._merged(config)))
+
+    def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.study.conditions[BASELINE], **config}
+
+    def differences(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial's config has otherwise than the baseline."""
+        usual = self.complete({})
+        marks = {name: config_mark({name: value}) for name, value in usual.items()}
+        return {k: v for k, v in config.items() if marks.get(k) != config_mark({k: v})}
+
+    def observations(self, *, status: Any = "completed") -> Observations:
+        """The trials whose replicates have all completed, each as one observation."""
+        wanted = [status] if isinstance(status, str) else status
+        if wanted is not None and "completed" not in wanted:
+            return Observations()
+        parts: dict[str, dict[int, Observation]] = {}
+        for run in self.study._runs_of(self.plan.id):
+            told = run.facts["study"]
+            if run.status == "completed":
+                parts.setdefault(told["treatment"], {}).setdefault(told["replicate"], run)
+        whole = [runs for runs in parts.values() if len(runs) >= self.replicates]
+        return Observations(self._trial(list(runs.values())) for runs in whole)
+
+    def imap(
+        self,
+        configs: Any,
+        executor: Any,
+        workers: int | None,
+        *,
+        resume: bool = False,
+        progress: Any = True,
+        ahead: int | None = None,
+    ) -> Iterator[Observation]:
+        """Make the runs of trials, and give each trial when its last run has ended."""
+        asked = self._pending(configs) if resume else iter(configs)
+        numbers: list[str] = []
+        ended: dict[str, list[Observation]] = {}
+        made = self.experiment._many(
+            self._runs(asked, numbers), executor, workers, progress=bool(progress), ahead=ahead
+        )
+        for place, observation in made:
+            trial = numbers[place]
+            ended.setdefault(trial, []).append(observation)
+            if len(ended[trial]) == self.replicates:
+                yield self._trial(ended.pop(trial))
+
+    def _pending(self, configs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        done = {config_mark(trial.config) for trial in self.observations()}
+        return (c for c in configs if config_mark(self.complete(c)) not in done)
+
+    def _runs(self, configs: Iterable[dict[str, Any]], numbers: list[str]) -> Iterator[Planned]:
+        """The replicates of trials; takes note of which trial each is of."""
+        for config in configs:
+            mark = config_mark(self.complete(config))[:12]
+            trial = f"{mark}-{len(numbers)}" if mark in numbers else mark
+            for number in range(self.replicates):
+                seed = seed_of(self.plan.seed, number)
+                whole = self._merged(config)
+                if self.study._takes_seed:
+                    whole[_SEED] = seed
+                told: dict[str, Any] = {"name": self.plan.study, "plan": self.plan.id}
+                told |= {"digest": self.plan.digest, "treatment": trial, "replicate": number}
+                numbers.append(trial)
+                watch = getattr(config, "watch", None) if number == 0 else None
+                yield Planned(whole, watch, {"seed": seed, "study": told})
+
+    def _trial(self, runs: Sequence[Observation]) -> Observation:
+        """The runs of a trial as one observation, whose numbers are their means."""
+        first = min(runs, key=lambda run: run.id)
+        config = _unseeded(first.config)
+        undone = [run.status for run in runs if run.status != "completed"]
+        if undone:
+            metadata = {"status": undone[0], "error": runs[0].error}
+            return Observation(first.id, config, None, metadata)
+        cells = [measured(run) for run in runs]
+        means = {name: _mean(cells, name) for name in cells[0]}
+        result: Any = {name: mean for name, mean in means.items() if mean is not None}
+        if callable(self.objective):
+            result[_OBJECTIVE] = float(self.objective(Observations(runs)))
+        logged = {name: {"last": result[name]} for name in first.summary if name in result}
+        if "result" in result and not callable(self.objective):
+            result = result["result"]
+        return Observation(first.id, config, result, {"status": "completed", "metrics": logged})
+
+
+def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [value for of_one in cells if (value := value_of(of_one, name)) is not None]
+    return math.fsum(values) / len(values) if len(values) == len(cells) else None
+
+
+def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != _SEED}

@@ -1,0 +1,494 @@
+"""What came of a study: its runs, what they measured, and what that says. Runs nothing itself."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from digital_experiments.charts import Chart, Strip, strips
+from digital_experiments.errors import UnknownColumn, VersionNotFound, did_you_mean
+from digital_experiments.facts import direction
+from digital_experiments.files import save
+from digital_experiments.observation import Observation
+from digital_experiments.observations import Observations
+from digital_experiments.rows import row
+from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis, as_hypothesis
+from digital_experiments.study.integrity import Integrity, judged
+from digital_experiments.study.plans import Plan, Plans
+from digital_experiments.study.statistics import mean_interval, replicates_needed
+from digital_experiments.study.verdicts import Verdict, ranked, value_of, verdicts
+
+if TYPE_CHECKING:
+    import pandas
+
+    from digital_experiments.study.study import Study
+
+_ALPHA = 0.05
+_DURATION = "duration"
+
+
+class Replicate(NamedTuple):
+    """One run of a study.
+
+    Attributes
+    ----------
+    treatment : str
+        The condition: a treatment, or ``baseline``.
+    number : int
+        Which replicate of it, from 0.
+    seed : int
+        Its seed.
+    observation : Observation
+        The run.
+    """
+
+    treatment: str
+    number: int
+    seed: int
+    observation: Observation
+
+
+class Outcome:
+    """What came of a study. It shows itself as a table in a terminal and in a notebook.
+
+    Outcomes come from :meth:`Study.run` and :meth:`Study.load`.
+
+    Attributes
+    ----------
+    plan : Plan
+        What was to be done.
+    version : int
+        The version of the study.
+    replicates : list of Replicate
+        Its runs, by condition and number.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        version: int,
+        replicates: Sequence[Replicate],
+        hypotheses: Sequence[Hypothesis],
+    ) -> None:
+        self.study = study
+        self.plan = plan
+        self.version = version
+        order = {name: n for n, name in enumerate(plan.conditions)}
+        self.replicates = sorted(replicates, key=lambda one: (order[one.treatment], one.number))
+        self.hypotheses = list(hypotheses)
+
+    @property
+    def observations(self) -> Observations:
+        """All runs, the failed ones included."""
+        return Observations(one.observation for one in self.replicates)
+
+    @property
+    def errors(self) -> Observations:
+        """The runs that did not complete."""
+        return Observations(o for o in self.observations if o.status != "completed")
+
+    @cached_property
+    def _cells(self) -> dict[str, dict[int, dict[str, Any]]]:
+        """The metrics of the runs that completed, by condition and number."""
+        found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.plan.conditions}
+        for one in self.replicates:
+            if one.observation.status == "completed":
+                found[one.treatment][one.number] = measured(one.observation)
+        return found
+
+    def metrics(self, treatment: str = BASELINE) -> pandas.DataFrame:
+        """What the replicates of a condition measured.
+
+        Parameters
+        ----------
+        treatment : str
+            A treatment, or ``baseline``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each replicate that completed, by its number; a column for each metric:
+            fields of the result, the last values of what was logged, and the ``duration`` in
+            seconds.
+
+        Raises
+        ------
+        UnknownColumn
+            If there is no such condition.
+        """
+        import pandas
+
+        cells = self._of(treatment)
+        frame = pandas.DataFrame(list(cells.values()), index=list(cells))
+        return frame.rename_axis("replicate")
+
+    def _of(self, treatment: str) -> dict[int, dict[str, Any]]:
+        if treatment not in self._cells:
+            hint = did_you_mean(treatment, self._cells)
+            raise UnknownColumn(f"There is no condition {treatment!r}. {hint}")
+        return self._cells[treatment]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row for each replicate: condition, number, seed, status, id, and all metrics."""
+        import pandas
+
+        rows = []
+        for one in self.replicates:
+            cells = self._cells[one.treatment].get(one.number, {})
+            told = {"treatment": one.treatment, "replicate": one.number, "seed": one.seed}
+            told |= {"status": one.observation.status, "id": one.observation.id}
+            rows.append({**told, **cells})
+        columns = ["treatment", "replicate", "seed", "status", "id"]
+        return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=columns)
+
+    def summary(self, alpha: float = _ALPHA) -> pandas.DataFrame:
+        """A row for each condition and metric.
+
+        Parameters
+        ----------
+        alpha : float
+            One less the level of the confidence interval of the mean, by Student's t.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``treatment``, ``metric``, ``count``, ``mean``, ``std``, ``low``, ``high``, ``min``,
+            ``max``; values that are not finite are left out.
+        """
+        import pandas
+
+        rows = [
+            {"treatment": name, "metric": metric, **_summary(self._numbers(name, metric), alpha)}
+            for name in self._cells
+            for metric in self.metric_names
+        ]
+        return pandas.DataFrame(rows)
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """The metrics that are numbers, those of the hypotheses first."""
+        sides = [side for h in self.hypotheses for side in (h.left, h.right)]
+        asked = [side.metric for side in sides if isinstance(side, Column)]
+        names = dict.fromkeys(
+            name
+            for of_one in self._cells.values()
+            for cells in of_one.values()
+            for name in cells
+            if value_of(cells, name) is not None
+        )
+        first = [n for n in dict.fromkeys(a.removeprefix("result.") for a in asked) if n in names]
+        rest = [n for n in names if n not in first and n != _DURATION]
+        return [*first, *rest, *([_DURATION] if _DURATION in names else [])]
+
+    def _numbers(self, treatment: str, metric: str) -> list[float]:
+        told = (value_of(cells, metric) for cells in self._cells[treatment].values())
+        return [value for value in told if value is not None and math.isfinite(value)]
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What was found for each hypothesis, and each treatment that it is about."""
+        found = verdicts(self.hypotheses, self._cells, self.plan.replicates, self.plan.correction)
+        return judged(found, self.integrity, self.plan)
+
+    @cached_property
+    def integrity(self) -> Integrity:
+        """Whether the runs are what the plan said before the first of them."""
+        return Integrity.of(self._plans, self.plan, self.replicates)
+
+    @property
+    def _plans(self) -> Plans:
+        return self.study.plans
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned run has completed."""
+        return len(self.replicates) - len(self.errors) >= self.plan.size
+
+    @cached_property
+    def ranking(self) -> list[tuple[str, float]]:
+        """Conditions with their scores, the best first.
+
+        By the first hypothesis: its ``ranker``, the smallest first, or the mean of its metric;
+        without hypotheses by the first metric, of a loss or an error the smallest.
+        """
+        means = {
+            name: {m: sum(v) / len(v) for m in self.metric_names if (v := self._numbers(name, m))}
+            for name in self._cells
+        }
+        return ranked(self.hypotheses, self.verdicts, means, lambda name: direction(name) == "min")
+
+    @property
+    def best(self) -> str:
+        """The best condition of the :attr:`ranking`.
+
+        Raises
+        ------
+        VersionNotFound
+            If there is nothing to rank.
+        """
+        if not self.ranking:
+            raise VersionNotFound(f"{self.title} has no runs that completed with a number.")
+        return self.ranking[0][0]
+
+    def power(
+        self,
+        effect: float,
+        power: float = 0.8,
+        hypothesis: int | str = 0,
+    ) -> int:
+        """How many replicates would be needed to show an effect.
+
+        By the spread that was seen, and a t test at the level of the hypothesis.
+
+        Parameters
+        ----------
+        effect : float
+            The true difference, in the units of the metric.
+        power : float
+            With which probability it is to be found.
+        hypothesis : int or str
+            Which of the verdicts, by its place or name.
+
+        Returns
+        -------
+        int
+            Replicates of each condition.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to go by.
+        """
+        verdict = self._verdict(hypothesis)
+        asked = verdict.hypothesis
+        if verdict.comparison is None:
+            raise ValueError(f"{verdict.name!r} has no spread to go by: {verdict.reason}.")
+        one, other = self._sides(verdict)
+        paired = asked.paired is not False
+        deviation = _deviation(one, other, paired)
+        two_sided = asked.operator == "!="
+        return replicates_needed(
+            effect,
+            deviation,
+            power=power,
+            alpha=asked.alpha,
+            alternative="two-sided" if two_sided else "greater",
+            paired=paired,
+        )
+
+    def _verdict(self, which: int | str) -> Verdict:
+        if isinstance(which, int):
+            if not -len(self.verdicts) <= which < len(self.verdicts):
+                raise ValueError(f"There are {len(self.verdicts)} hypotheses, so none {which}.")
+            return self.verdicts[which]
+        for verdict in self.verdicts:
+            if verdict.name == which:
+                return verdict
+        raise ValueError(
+            f"No hypothesis {which!r}. {did_you_mean(which, [v.name for v in self.verdicts])}"
+        )
+
+    def _sides(self, verdict: Verdict) -> tuple[dict[int, float], dict[int, float]]:
+        """The values on both sides of a verdict, by replicate."""
+        treatments = [name for name in self._cells if name != BASELINE]
+        for name, left, right in verdict.hypothesis.for_each(treatments):
+            if name == verdict.name:
+                one = self._by_number(left.condition, left.metric)
+                if isinstance(right, float):
+                    return one, dict.fromkeys(one, right)
+                return one, self._by_number(right.condition, right.metric)
+        raise ValueError(f"{verdict.name!r} is a function: it has no two sides.")
+
+    def _by_number(self, treatment: str, metric: str) -> dict[int, float]:
+        told = {n: value_of(cells, metric) for n, cells in self._cells[treatment].items()}
+        return {n: v for n, v in told.items() if v is not None and math.isfinite(v)}
+
+    def plot(self, metric: str | None = None) -> Chart:
+        """Each condition's replicates as points, their mean, and its interval at 95 %.
+
+        Parameters
+        ----------
+        metric : str, optional
+            Which; by default that of the first hypothesis.
+
+        Raises
+        ------
+        UnknownColumn
+            If no run has a number of that name.
+        """
+        names = self.metric_names
+        metric = metric.removeprefix("result.") if metric else (names[0] if names else "")
+        if metric not in names:
+            raise UnknownColumn(f"No run has a number in {metric!r}. {did_you_mean(metric, names)}")
+        drawn = []
+        for name in self._cells:
+            values = self._numbers(name, metric)
+            told = _summary(values, _ALPHA)
+            drawn.append(Strip(name, values, told["mean"], told["low"], told["high"]))
+        text = f"Chart of {metric} of {len(drawn)} conditions"
+        return Chart(strips(drawn, metric), text)
+
+    def tree(self, levels: str = "treatment > replicate > step") -> None:
+        """Print the runs as a tree.
+
+        Parameters
+        ----------
+        levels : str
+            What stands below what: ``treatment``, ``replicate`` and ``step``, in any order of
+            the first two, fewer if that is enough.
+
+        Raises
+        ------
+        ValueError
+            For levels that there are not.
+        """
+        from digital_experiments.study.tree import print_tree
+
+        print_tree(self, levels)
+
+    def confirm(
+        self,
+        hypotheses: Any,
+        replicates: int,
+        *,
+        seed: int | None = None,
+        name: str | None = None,
+        **how: Any,
+    ) -> Outcome:
+        """Test what was found here on fresh runs, planned before the first of them.
+
+        Parameters
+        ----------
+        hypotheses : str, Hypothesis, or a list of them
+            What is to be confirmed.
+        replicates : int
+            How many of each condition that they name, with seeds that were not used here.
+        seed : int, optional
+            What the fresh seeds are made from; by default drawn.
+        name : str, optional
+            The study's name; by default this one's, with ``-confirmation``.
+        **how
+            As for :meth:`Study.run`.
+
+        Returns
+        -------
+        Outcome
+            Its :attr:`integrity` says whether it is what was planned.
+
+        Raises
+        ------
+        InvalidStudy
+            If a seed that is given leads to one that was used here, and all that
+            :meth:`Study.validate` says.
+        """
+        many = [hypotheses] if isinstance(hypotheses, (str, Hypothesis, Mapping)) else hypotheses
+        asked = [as_hypothesis(one) for one in many]
+        return self.study.confirmed(self, asked, replicates, seed, name, how)
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The outcome as a text; with a path also as a page in a file.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write, ``.html``, that needs nothing else.
+
+        Returns
+        -------
+        str
+            The text.
+        """
+        from digital_experiments.study.report import page, text
+
+        if path is not None:
+            save(path, page(self).encode())
+        return text(self)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write the replicates, as of :meth:`to_dataframe`, to a JSON file."""
+        frame = self.to_dataframe()
+        return save(path, frame.to_json(orient="records", indent=2).encode())
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Write the replicates, as of :meth:`to_dataframe`, to a Parquet file.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If pyarrow is not installed.
+        """
+        try:
+            data: bytes = self.to_dataframe().to_parquet()
+        except ImportError as problem:
+            raise ModuleNotFoundError("Parquet needs pyarrow: pip install pyarrow.") from problem
+        return save(path, data)
+
+    def __iter__(self) -> Iterator[Replicate]:
+        return iter(self.replicates)
+
+    @property
+    def title(self) -> str:
+        """Which study and version it is of."""
+        return f"study {self.plan.study!r}, version {self.version}"
+
+    def __repr__(self) -> str:
+        from digital_experiments.study.report import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from digital_experiments.study.report import fragment
+
+        return fragment(self)
+
+
+def measured(observation: Observation) -> dict[str, Any]:
+    """What a run measured: fields of its result, last values of its series, its duration."""
+    found: dict[str, Any] = {}
+    series: dict[str, Any] = {}
+    for name, value in row(observation):
+        if name == "result" or name.startswith("result."):
+            found[name.removeprefix("result.")] = value
+        elif name.startswith("metrics."):
+            series[name] = value
+    for name, value in series.items():
+        short = name.removeprefix("metrics.")
+        found[name if short in found else short] = value
+    if found.get("result", 0) is None:
+        del found["result"]
+    if observation.duration is not None:
+        found.setdefault(_DURATION, observation.duration)
+    return found
+
+
+def _summary(values: Sequence[float], alpha: float) -> dict[str, Any]:
+    count = len(values)
+    if not count:
+        return {"count": 0, **dict.fromkeys(("mean", "std", "low", "high", "min", "max"), math.nan)}
+    mean = math.fsum(values) / count
+    spread = math.fsum((v - mean) ** 2 for v in values)
+    low, high = mean_interval(values, "t", alpha)
+    return {
+        "count": count,
+        "mean": mean,
+        "std": math.sqrt(spread / (count - 1)) if count > 1 else math.nan,
+        "low": low,
+        "high": high,
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def _deviation(one: Mapping[int, float], other: Mapping[int, float], paired: bool) -> float:
+    """The standard deviation of the differences of pairs, or the pooled one."""
+    import numpy
+
+    if paired:
+        return float(numpy.std([one[n] - other[n] for n in one if n in other], ddof=1))
+    squares = [numpy.var(list(side.values()), ddof=1) for side in (one, other)]
+    return float(math.sqrt(sum(squares) / 2))

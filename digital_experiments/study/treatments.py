@@ -1,0 +1,117 @@
+"""Treatments: what is done otherwise than in the baseline. Knows configs only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from digital_experiments.errors import InvalidStudy
+from digital_experiments.study.hypotheses import ALL, BASELINE
+from digital_experiments.views import short_repr
+
+Apply = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]
+
+
+class Treatment:
+    """What a condition of a study does otherwise than the baseline.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    apply : dict or callable
+        Values of config fields; or a function that is given the config of the baseline and
+        returns such values, or changes it in place.
+
+    Attributes
+    ----------
+    score : float or None
+        What :meth:`Study.optimise` found it to be worth.
+
+    Examples
+    --------
+    >>> Treatment("high", {"lr": 0.1}).config({"lr": 0.01, "epochs": 3})
+    {'lr': 0.1, 'epochs': 3}
+    >>> Treatment("twice", lambda config: {"epochs": 2 * config["epochs"]}).config({"epochs": 3})
+    {'epochs': 6}
+    """
+
+    score: float | None = None
+
+    def __init__(self, name: str, apply: Apply) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidStudy(f"A treatment's name must be a text, not {name!r}.")
+        if name in (BASELINE, ALL) or any(sign in name for sign in "\"'\n"):
+            raise InvalidStudy(
+                f"{name!r} can't be the name of a treatment: 'baseline', '*', and what holds "
+                "quotes or lines, have a meaning of their own."
+            )
+        if not callable(apply) and not isinstance(apply, Mapping):
+            raise InvalidStudy(
+                f"Treatment {name!r} must be a dict of config values, or a function of the config, "
+                f"not {apply!r}."
+            )
+        self.name = name
+        self.apply = apply if callable(apply) else dict(apply)
+
+    def config(self, baseline: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of the condition.
+
+        Parameters
+        ----------
+        baseline : dict
+            The config of the baseline, which is not changed.
+
+        Raises
+        ------
+        InvalidStudy
+            If the function gives something else than a dict.
+        """
+        config = dict(baseline)
+        if not callable(self.apply):
+            return config | self.apply
+        given = self.apply(config)
+        if given is not None and not isinstance(given, Mapping):
+            raise InvalidStudy(
+                f"The function of treatment {self.name!r} must return a dict of config values, or "
+                f"None after changing the config, not {given!r}."
+            )
+        return config | dict(given or {})
+
+    def __repr__(self) -> str:
+        how = getattr(self.apply, "__name__", None) or short_repr(self.apply)
+        score = "" if self.score is None else f", score={self.score:g}"
+        return f"Treatment({self.name!r}, {how}{score})"
+
+
+def as_treatments(given: object) -> dict[str, Treatment]:
+    """Treatments by name, of a dict of what they do, or of a list of them.
+
+    Raises
+    ------
+    InvalidStudy
+        If it is neither, or a name comes twice.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {
+            name: apply
+            if isinstance(apply, Treatment) and apply.name == name
+            else Treatment(name, apply.apply if isinstance(apply, Treatment) else apply)
+            for name, apply in given.items()
+        }
+    if isinstance(given, Treatment):
+        return {given.name: given}
+    found: dict[str, Treatment] = {}
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidStudy(
+            f"treatments must be a dict such as {{'high': {{'lr': 0.1}}}}, not {given!r}."
+        )
+    for one in given:
+        if not isinstance(one, Treatment):
+            raise InvalidStudy(f"A list of treatments holds Treatment objects, not {one!r}.")
+        if one.name in found:
+            raise InvalidStudy(f"Two treatments are called {one.name!r}.")
+        found[one.name] = one
+    return found
