@@ -51,7 +51,7 @@ def _file(path: Path) -> ModuleType:
     """The module in a file, under the name that an import of it would have."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
-    name, place = path.stem, str(path.absolute())
+    name, place = path.stem, os.path.abspath(path)
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == place:
         return known

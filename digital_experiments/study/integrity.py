@@ -50,13 +50,15 @@ class Integrity:
         old = [one for one in replicates if one.observation.id < plan.id]
         if old:
             found.append((REUSED, f"{len(old)} runs were made before the plan"))
-        explored = _seeds(plans, plan)
-        again = sorted({one.seed for one in replicates} & explored)
+        explored = _explored(plans, plan)
+        again = {one.seed for one in replicates} & {s for other in explored for s in other.seeds}
         if again:
             found.append((REUSED, f"{len(again)} seeds were used by what is to be confirmed"))
         codes = {one.observation.facts.get("fingerprint") for one in replicates}
         if codes - {plan.fingerprint}:
-            found.append((CODE, "some runs were made by other code than the plan was"))
+            found.append((CODE, "some runs were made by other code than the plan"))
+        if explored and explored[0].fingerprint != plan.fingerprint:
+            found.append((CODE, "the code is not that of what is to be confirmed"))
         done = sum(one.observation.status == "completed" for one in replicates)
         if done < plan.size:
             found.append((INCOMPLETE, f"{done} of {plan.size} runs have completed"))
@@ -90,10 +92,7 @@ def _part(one: Replicate, name: str) -> object:
     return study.get(name) if isinstance(study, dict) else None
 
 
-def _seeds(plans: Plans, plan: Plan) -> set[int]:
-    """The seeds of the plans that a plan is to confirm."""
-    seeds: set[int] = set()
-    for name in plan.explored:
-        study, _, id = name.rpartition("/")
-        seeds.update(Plans(plans.root, study).read(id).seeds)
-    return seeds
+def _explored(plans: Plans, plan: Plan) -> list[Plan]:
+    """The plans whose seeds a confirmation must not use, first the one that it confirms."""
+    named = (name.rpartition("/") for name in plan.explored)
+    return [Plans(plans.root, study).read(id) for study, _, id in named]

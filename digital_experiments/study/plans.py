@@ -22,6 +22,9 @@ from digital_experiments.views import PLAIN_SCALARS
 STEP = 31337
 """How far the seeds of two replicates are apart, as in crystallize-ml."""
 
+CONFIRMATION = "confirmation"
+"""The kind of a plan that is to confirm what another found."""
+
 _DONE = ".done.json"
 _LOOK = ".look-"
 _DIGITS = 12  # of a digest
@@ -69,7 +72,8 @@ class Plan:
     continues : list of str
         Earlier plans whose runs are part of this one.
     explored : list of str
-        Of a confirmation, the plans that it confirms.
+        Of a confirmation, the plans whose seeds it does not use, as ``<study>/<id>``; the first
+        is the one that it confirms.
     """
 
     id: str

@@ -20,7 +20,7 @@ from digital_experiments.options import listens
 from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import checked_choice
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import Plan, config_mark, plain_config, seed_of
+from digital_experiments.study.plans import CONFIRMATION, Plan, config_mark, plain_config, seed_of
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -35,6 +35,8 @@ class Session:
     """One running of a study: its plan, what is still to be run, what has come of it."""
 
     explored: Sequence[str] = ()
+    """Of a confirmation the plans whose seeds it must not use, as ``<study>/<id>``; first of all
+    the one that it confirms."""
 
     def __init__(self, study: Study, strategy: str, progress: Any, how: dict[str, Any]) -> None:
         checked_choice("strategy", strategy, STRATEGIES)
@@ -113,7 +115,7 @@ class Session:
     def _planned(self) -> tuple[Plan, list[Replicate]]:
         """The plan, written, and what is known of its runs already."""
         plans = self.study.plans
-        newest = next((p for p in reversed(plans.all()) if p.kind == "study"), None)
+        newest = next((p for p in reversed(plans.all()) if p.kind == self._kind), None)
         old = newest if self.strategy == "resume" else None
         plan = self._new_plan(old)
         if old is not None and self._may_continue(old, plan):
@@ -124,6 +126,10 @@ class Session:
             _log.info("study %s: nothing of plan %s can be used", self.study.name, old.id)
         plans.write(plan)
         return plan, self.study._replicates(plan) if plan.continues else []
+
+    @property
+    def _kind(self) -> str:
+        return CONFIRMATION if self.explored else "study"
 
     def _may_continue(self, old: Plan, plan: Plan) -> bool:
         shared = [name for name in plan.keys if name in old.keys]
@@ -138,7 +144,7 @@ class Session:
         return Plan(
             id=new_id(),
             study=study.name,
-            kind="confirmation" if self.explored else "study",
+            kind=self._kind,
             conditions={name: plain_config(c) for name, c in self.conditions.items()},
             keys={name: config_mark(c) for name, c in self.conditions.items()},
             replicates=study.replicates,

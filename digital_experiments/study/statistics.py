@@ -21,6 +21,8 @@ CORRECTIONS = ("holm", "benjamini-hochberg")
 RESAMPLES = 9999
 """How many permutations or bootstrap samples are drawn where not all are tried."""
 
+NEEDS_SCIPY = "Studies need SciPy: pip install 'digital-experiments[scipy]'."
+
 _BATCH = 4_000_000  # numbers in memory at once
 _FLAT = 1e-12  # relative differences that are rounding
 _MOST = 10_000_000  # replicates
@@ -128,6 +130,21 @@ def compared(
     return Comparison(p, middle, low, high, hedges_g(a, b), cliffs_delta(a, b), counts, reason)
 
 
+def _scipy() -> Any:
+    """SciPy's statistics.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed.
+    """
+    try:
+        from scipy import stats
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(NEEDS_SCIPY) from problem
+    return stats
+
+
 def _obstacle(
     a: Sample, b: Sample, test: str, paired: bool, sides: Sequence[tuple[str, float]], alpha: float
 ) -> str:
@@ -157,7 +174,7 @@ def p_value(a: Sample, b: Sample, alternative: str, test: str, paired: bool) -> 
 
 
 def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    from scipy import stats
+    stats = _scipy()
 
     return stats.permutation_test(
         (a, b),
@@ -172,7 +189,7 @@ def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    from scipy import stats
+    stats = _scipy()
 
     if paired:
         return stats.ttest_rel(a, b, alternative=alternative).pvalue
@@ -180,7 +197,7 @@ def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    from scipy import stats
+    stats = _scipy()
 
     if not paired:
         return stats.mannwhitneyu(a, b, alternative=alternative).pvalue
@@ -190,7 +207,7 @@ def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _binary(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    from scipy import stats
+    stats = _scipy()
 
     if not paired:
         table = np.array([[a.sum(), len(a) - a.sum()], [b.sum(), len(b) - b.sum()]])
@@ -230,7 +247,7 @@ def difference_interval(
 
     NaN where there are fewer than two values of either.
     """
-    from scipy import stats
+    stats = _scipy()
 
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan
@@ -245,7 +262,7 @@ def difference_interval(
 
 def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[float, float]:
     """The confidence interval of a mean; NaN for fewer than two values."""
-    from scipy import stats
+    stats = _scipy()
 
     a = np.asarray(values, float)
     if len(a) < 2:
@@ -262,7 +279,7 @@ def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[f
 def _bootstrap(
     data: tuple[Sample, ...], statistic: Any, paired: bool, alpha: float
 ) -> tuple[float, float]:
-    from scipy import stats
+    stats = _scipy()
 
     found = stats.bootstrap(
         data,
@@ -349,7 +366,7 @@ def corrected(p_values: Sequence[float], method: str | None) -> list[float]:
     if method is None or len(p_values) < 2:
         return list(p_values)
     if method == "benjamini-hochberg":
-        from scipy import stats
+        stats = _scipy()
 
         return [float(p) for p in stats.false_discovery_control(p_values, method="bh")]
     order = np.argsort(p_values)
@@ -420,7 +437,7 @@ def replicates_needed(
 
 def _power(effect: float, count: int, alpha: float, alternative: str, paired: bool) -> float:
     """The power of a t test for an effect in standard deviations."""
-    from scipy import stats
+    stats = _scipy()
 
     freedom = count - 1 if paired else 2 * count - 2
     shift = effect * math.sqrt(count if paired else count / 2)

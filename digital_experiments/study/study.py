@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +35,9 @@ from digital_experiments.study.hypotheses import (
     checked_choice,
 )
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import Plan, Plans, plain_config, seed_of
+from digital_experiments.study.plans import CONFIRMATION, Plan, Plans, plain_config, seed_of
 from digital_experiments.study.session import Session
-from digital_experiments.study.statistics import CORRECTIONS, smallest_p
+from digital_experiments.study.statistics import CORRECTIONS, NEEDS_SCIPY, smallest_p
 from digital_experiments.study.treatments import Treatment, as_treatments
 
 _SEED = "seed"
@@ -310,6 +311,8 @@ class Study:
             If a test could not come to a verdict with so few replicates.
         """
         _, problems = self._conditions()
+        if find_spec("scipy") is None:
+            problems.append(NEEDS_SCIPY)
         names = [BASELINE, *self.treatments]
         for hypothesis in self.hypotheses:
             try:
@@ -613,7 +616,7 @@ class Study:
             plan = self._with_trials(plan)
         found = self._replicates(plan)
         done = sum(one.observation.status == "completed" for one in found)
-        if plan.kind == "confirmation" and done < plan.size:
+        if plan.kind == CONFIRMATION and done < plan.size:
             self.plans.look(plan, done)
         asked = (
             self._of_plan(plan) if hypotheses is None else map(as_hypothesis, _listed(hypotheses))
@@ -744,6 +747,11 @@ class Study:
         known = Plans(self.plans.root, explored.plan.study).all()
         used = {s for plan in known for s in plan.seeds}
         count = checked_replicates(replicates)
+        name = name or f"{explored.plan.study}-{CONFIRMATION}"
+        strategy = how.pop("strategy", "rerun")
+        if strategy == "resume" and seed is None:
+            begun = Plans(self.plans.root, name).all()
+            seed = next((p.seed for p in reversed(begun) if p.kind == CONFIRMATION), None)
         fresh = _fresh_seed(used, count) if seed is None else checked_seed(seed)
         if used & {seed_of(fresh, n) for n in range(count)}:
             raise InvalidStudy(
@@ -754,11 +762,12 @@ class Study:
             hypotheses=hypotheses,
             replicates=count,
             seed=fresh,
-            name=name or f"{self.name}-confirmation",
+            name=name,
         )
         asked = study._asked(None, None, None, how.pop("executor", None), how.pop("workers", None))
-        session = Session(asked, "rerun", how.pop("progress", True), how)
-        session.explored = [f"{plan.study}/{plan.id}" for plan in known]
+        session = Session(asked, strategy, how.pop("progress", True), how)
+        others = [plan for plan in known if plan.id != explored.plan.id]
+        session.explored = [f"{plan.study}/{plan.id}" for plan in (explored.plan, *others)]
         for _ in session.runs():
             pass
         return session.outcome()

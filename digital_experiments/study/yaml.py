@@ -90,13 +90,16 @@ def read(path: str | os.PathLike[str]) -> Study:
             raise InvalidStudy(f"{_at(file, line)}: no {key!r}. {did_you_mean(key, _KEYS)}")
     if "experiment" not in values:
         raise InvalidStudy(f"{file}: 'experiment' is missing: such as train.py:train.")
-    known: dict[str, Any] = {}
+    experiment, line = values.pop("experiment")
+    found = _checked(file, line, partial(_part, file, "experiment", experiment))
+    study: Study = _checked(file, line, partial(Study, found))
     for key, (value, line) in values.items():
-        known[key] = _checked(file, line, partial(_part, file, key, value))
-    treatments = _treatments(file, node)
-    line = values["experiment"][1]
-    made: Study = _checked(file, line, partial(Study, **{**known, "treatments": treatments}))
-    return made
+        if key == "treatments":
+            value = _treatments(file, node)
+        else:
+            value = _checked(file, line, partial(_part, file, key, value))
+        study = _checked(file, line, partial(study.with_, **{key: value}))
+    return study
 
 
 def _part(file: Path, key: str, value: Any) -> Any:
@@ -109,7 +112,7 @@ def _part(file: Path, key: str, value: Any) -> Any:
         raise InvalidStudy(f"baseline must be a mapping of config values, not {value!r}.")
     if key == "retention" and value is not None:
         return Retention(**value)
-    return {} if value is None and key in ("baseline", "treatments") else value
+    return value
 
 
 def _treatments(file: Path, node: Any) -> dict[str, Treatment]:

@@ -1,0 +1,138 @@
+"""Confirmations: fresh seeds, a plan before the first run, and what is to be held against them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digital_experiments import Experiment, Outcome, Study, experiment
+from digital_experiments.errors import InvalidStudy, RecordingWarning
+
+
+@pytest.fixture
+def throw() -> Experiment[..., Any]:
+    @experiment(root="throw")
+    def throw(bias: float = 0.0) -> dict[str, float]:
+        return {"x": random.gauss(bias, 1.0), "y": random.gauss(0, 1.0)}
+
+    return throw
+
+
+@pytest.fixture
+def explored(throw: Experiment[..., Any]) -> Outcome:
+    treatments = {"high": {"bias": 1.0}, "low": {"bias": -1.0}}
+    return Study(throw, treatments=treatments, replicates=6, seed=1).run()
+
+
+def test_what_exploration_found_is_confirmed_on_fresh_seeds(explored: Outcome) -> None:
+    confirmed = explored.confirm("high.x > baseline.x", replicates=10)
+    assert confirmed.plan.kind == "confirmation"
+    assert list(confirmed.plan.conditions) == ["baseline", "high"]
+    seeds = {one.seed for one in confirmed}
+    assert len(seeds) == 10
+    assert not seeds & {one.seed for one in explored}
+    (verdict,) = confirmed.verdicts
+    assert (verdict.supported, verdict.integrity) == (True, "valid")
+    assert str(confirmed.integrity) == "valid"
+    assert bool(confirmed.integrity)
+    told = confirmed.report("report.html")
+    assert "a confirmation" in told
+    page = Path("report.html").read_text()
+    assert confirmed.plan.id in page
+    assert confirmed.plan.fingerprint in page
+
+
+def test_all_hypotheses_and_all_treatments_may_be_confirmed(explored: Outcome) -> None:
+    confirmed = explored.confirm(["*.x != baseline.x", "high.x > low.x"], replicates=8, seed=99)
+    assert [v.supported for v in confirmed.verdicts] == [True, True, True]
+    assert confirmed.plan.seed == 99
+    assert confirmed.study.versions()[0].kind == "confirmation"
+
+
+def test_seeds_that_were_explored_are_refused(explored: Outcome) -> None:
+    with pytest.raises(InvalidStudy, match=r"leads to seeds that .* has used"):
+        explored.confirm("high.x > baseline.x", replicates=4, seed=1)
+    with pytest.raises(InvalidStudy, match="names 'hihg'"):
+        explored.confirm("hihg.x > baseline.x", replicates=4)
+
+
+def test_a_hypothesis_that_came_later_is_not_pre_registered(explored: Outcome) -> None:
+    confirmed = explored.confirm("high.x > baseline.x", replicates=8)
+    later = confirmed.study.load(hypotheses=["high.y > baseline.y", "high.x > baseline.x"])
+    assert [v.integrity for v in later.verdicts] == ["not pre-registered", "valid"]
+    other = confirmed.study.load(hypotheses=[{"text": "high.x > baseline.x", "alpha": 0.1}])
+    assert other.verdicts[0].integrity == "not pre-registered"
+    assert "not pre-registered" in repr(later)
+
+
+def test_a_plan_that_was_changed_is_told(explored: Outcome) -> None:
+    confirmed = explored.confirm("high.x > baseline.x", replicates=8)
+    (path,) = Path("throw/studies/throw-confirmation").glob(f"{confirmed.plan.id}.json")
+    path.write_text(path.read_text().replace("high.x > baseline.x", "high.y > baseline.y"))
+    loaded = confirmed.study.load()
+    assert loaded.verdicts[0].integrity == "plan changed"
+    assert loaded.integrity.reasons == ["16 runs were made by another text of the plan"]
+
+
+def test_code_that_was_changed_since_is_told(explored: Outcome) -> None:
+    @experiment(root="throw")
+    def throw(bias: float = 0.0) -> dict[str, float]:
+        return {"x": random.gauss(bias, 0.5)}
+
+    study = Study(throw, treatments={"high": {"bias": 1.0}})
+    with pytest.warns(RecordingWarning, match="both record as 'throw'"):
+        confirmed = study.load(1).confirm("high.x > baseline.x", replicates=8)
+    assert confirmed.verdicts[0].integrity == "code changed"
+    assert confirmed.integrity.reasons == ["the code is not that of what is to be confirmed"]
+
+
+def test_runs_that_were_seen_before_are_told(explored: Outcome) -> None:
+    study = explored.study.expect("high.x > baseline.x")
+    extended = study.run(replicates=10, strategy="resume")
+    assert extended.verdicts[0].integrity == "reused data"
+    assert "18 runs were made before the plan" in str(extended.integrity)
+    fresh = study.run(replicates=10)
+    assert fresh.verdicts[0].integrity == "valid"
+
+
+def test_a_look_before_the_end_is_noted(explored: Outcome) -> None:
+    confirmed = explored.confirm("high.x > baseline.x", replicates=8)
+    for one in confirmed.replicates[:3]:
+        explored.study.experiment.delete([one.observation.id])
+    early = confirmed.study.load()
+    assert early.integrity.status == "incomplete"
+    assert "13 of 16 runs have completed" in early.integrity.reasons
+    explored.study.experiment.restore([one.observation.id for one in confirmed.replicates[:3]])
+    whole = confirmed.study.load()
+    assert whole.integrity.status == "valid"
+    assert len(whole.integrity.reasons) == 1
+    assert "looked at after 13 of 16 runs" in whole.integrity.reasons[0]
+    assert "looked at after 13 of 16 runs" in repr(whole)
+
+
+def test_a_confirmation_may_go_on_where_it_was_stopped(throw: Experiment[..., Any]) -> None:
+    class StopError(KeyboardInterrupt):
+        pass
+
+    explored = Study(throw, treatments={"high": {"bias": 1.0}}, replicates=2, seed=1).run()
+    count = 0
+
+    @experiment(root="stops")
+    def stops(bias: float = 0.0) -> float:
+        nonlocal count
+        count += 1
+        if count == 9:
+            raise StopError
+        return random.gauss(bias, 1.0)
+
+    explored = Study(stops, treatments={"high": {"bias": 3.0}}, replicates=2, seed=1).run()
+    with pytest.raises(StopError):
+        explored.confirm("high.result > baseline.result", replicates=6)
+    confirmed = explored.confirm("high.result > baseline.result", replicates=6, strategy="resume")
+    assert confirmed.is_complete
+    assert confirmed.version == 1
+    assert confirmed.verdicts[0].integrity == "valid"
+    assert len(stops.observations(status=None)) == 4 + 12 + 1

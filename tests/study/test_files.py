@@ -1,0 +1,164 @@
+"""Studies in YAML files, and the commands that run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digital_experiments import Hypothesis, Retention, Study
+from digital_experiments.cli import main
+from digital_experiments.errors import InvalidStudy
+from digital_experiments.targets import load_target
+
+TRAIN = """
+import random
+from helper import GAIN
+from digital_experiments import experiment
+
+@experiment(root="runs")
+def train(lr=0.01, epochs=3, seed=0):
+    return {"accuracy": GAIN * lr + random.gauss(0, 0.001), "loss": 1 - lr}
+
+def plain(): ...
+"""
+STUDY = """\
+experiment: train.py:train
+name: rates
+description: Which rate?
+baseline: {epochs: 2}
+treatments:
+  high:
+    lr: 1e-1
+  off: {lr: 0}
+replicates: 6
+seed: 12
+hypotheses:
+  - high.accuracy > baseline.accuracy
+  - text: high.loss <= baseline.loss + 0.05
+    test: welch
+    alpha: 0.01
+retention: {keep: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    Path("train.py").write_text(TRAIN)
+    Path("helper.py").write_text("GAIN = 1.0\n")
+    Path("study.yaml").write_text(STUDY)
+
+
+def dex(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words), catch_exceptions=False)
+
+
+def test_a_file_says_what_python_would() -> None:
+    study = Study.from_yaml("study.yaml")
+    assert (study.name, study.description, study.replicates, study.seed) == (
+        "rates",
+        "Which rate?",
+        6,
+        12,
+    )
+    assert study.conditions == {
+        "baseline": {"epochs": 2, "seed": 0},
+        "high": {"epochs": 2, "seed": 0, "lr": 0.1},
+        "off": {"epochs": 2, "seed": 0, "lr": 0},
+    }
+    assert study.hypotheses == (
+        Hypothesis("high.accuracy > baseline.accuracy"),
+        Hypothesis("high.loss <= baseline.loss + 0.05", test="welch", alpha=0.01),
+    )
+    assert study.retention == Retention(keep=2)
+
+
+def test_what_is_written_is_read_as_it_was() -> None:
+    study = Study.from_yaml("study.yaml")
+    text = study.to_yaml("copies/again.yaml")
+    assert Path("copies/again.yaml").read_text() == text
+    assert "experiment: ../train.py:train" in text
+    again = Study.from_yaml("copies/again.yaml")
+    assert again.to_yaml() == study.to_yaml()
+    assert again.conditions == study.conditions
+    with pytest.raises(InvalidStudy, match="'twice' is a function, which YAML can't keep"):
+        study.treat("twice", lambda config: {}).to_yaml()
+    with pytest.raises(InvalidStudy, match="holds what YAML can't keep"):
+        study.treat("odd", lr=object()).to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("replicates: 6", "replicats: 6"), r"line 9: no 'replicats'.*Did you mean 'replicates'"),
+        (("replicates: 6", "replicates: six"), "line 9: replicates must be a number"),
+        (("seed: 12", "seed: -1"), "A seed must be a whole number"),
+        (("seed: 12", "seed: 12\nseed: 13"), "line 11: 'seed' is there twice"),
+        (("  off: {lr: 0}", "  off: 3"), "line 8: Treatment 'off' must be a dict"),
+        (("accuracy > baseline", "accuracy baseline"), "line 11: Expected >, <"),
+        (("test: welch", "test: welsh"), "line 11: No test 'welsh'"),
+        (("train.py:train", "train.py:trian"), r"line 1: .*holds no 'trian'.*'train'"),
+        (("train.py:train", "nope.py:train"), "line 1: There is no file"),
+        (("train.py:train", "train.py:plain"), "line 1: .*is no experiment"),
+        (("train.py:train", "train"), "line 1: An experiment is named as in"),
+        (("{epochs: 2}", "[epochs"), "line 5: "),
+        (("baseline: {epochs: 2}", "baseline: 3"), "line 4: baseline must be a mapping"),
+        (("description: Which rate?", "description: !!python/name:os.system"), "line 3: could not"),
+        ((STUDY, "- a\n- b\n"), "is no study: it must hold 'experiment"),
+        (("experiment: train.py:train\n", ""), "'experiment' is missing"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(change: tuple[str, str], says: str) -> None:
+    Path("wrong.yaml").write_text(STUDY.replace(*change))
+    with pytest.raises(InvalidStudy, match=says):
+        Study.from_yaml("wrong.yaml")
+
+
+def test_a_target_is_a_file_or_a_module() -> None:
+    assert load_target("train.py:train").name == "train"
+    assert load_target("train:train") is load_target("train.py:train")
+    with pytest.raises(ModuleNotFoundError):
+        load_target("no_such_module_there:train")
+    Path("raises.py").write_text("1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        load_target("raises.py:train")
+
+
+def test_the_commands_run_a_study_and_tell_of_it() -> None:
+    ran = dex("study", "run", "study.yaml", "--report", "page.html")
+    assert ran.exit_code == 0, ran.output
+    assert "18 of 18 runs completed" in ran.output
+    assert "high.accuracy > baseline.accuracy" in ran.output
+    assert "Which rate?" in Path("page.html").read_text()
+    more = dex("study", "run", "study.yaml", "--resume", "--replicates", "8")
+    assert "version 2" in more.output
+    assert "24 of 24 runs completed" in more.output
+    told = dex("study", "status", "study.yaml")
+    assert "v1" in told.output
+    assert "18 of 18" in told.output
+    assert "24 of 24" in told.output
+    shown = dex("study", "report", "study.yaml", "--version", "1", "-o", "one.html")
+    assert "version 1" in shown.output
+    assert Path("one.html").exists()
+    missing = dex("study", "report", "study.yaml", "--version", "7")
+    assert missing.exit_code == 2
+    assert "has no version 7" in missing.output
+    wrong = dex("study", "run", "nope.yaml")
+    assert wrong.exit_code == 2
+    assert "nope.yaml" in wrong.output
+
+
+def test_a_file_to_begin_with_runs_as_it_is() -> None:
+    assert dex("study", "new", "new.yaml", "--experiment", "train.py:train").exit_code == 0
+    assert "lr: 0.1" in Path("new.yaml").read_text()
+    ran = dex("study", "run", "new.yaml", "--executor", "process", "--workers", "2")
+    assert ran.exit_code == 0, ran.output
+    assert "20 of 20 runs completed" in ran.output
+    assert "Available: 'accuracy', 'loss'" in ran.output
+    again = dex("study", "new", "new.yaml")
+    assert again.exit_code != 0
+    assert "there already" in again.output
+    assert "has not been run yet" in dex("study", "status", "study.yaml").output
+    assert dex("study", "new", "later.yaml", "--experiment", "later.py:fit").exit_code == 0
+    assert "experiment: later.py:fit" in Path("later.yaml").read_text()

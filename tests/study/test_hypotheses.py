@@ -1,0 +1,224 @@
+"""Hypotheses: texts that are parsed and never run, functions, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from digital_experiments import Hypothesis
+from digital_experiments.errors import InvalidHypothesis
+from digital_experiments.study.hypotheses import Column, as_hypothesis
+from digital_experiments.study.verdicts import Verdict, ranked, verdicts
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "operator", "right", "margin"),
+    [
+        (
+            "high.accuracy > baseline.accuracy",
+            ("high", "accuracy"),
+            ">",
+            ("baseline", "accuracy"),
+            0,
+        ),
+        ("new.loss <= old.loss + 0.05", ("new", "loss"), "<=", ("old", "loss"), 0.05),
+        ("new.acc>=old.acc-2e-2", ("new", "acc"), ">=", ("old", "acc"), -0.02),
+        ("new.acc >= old.acc - .02", ("new", "acc"), ">=", ("old", "acc"), -0.02),
+        ("a.latency == b.latency +- 2", ("a", "latency"), "==", ("b", "latency"), 2),
+        ("a.latency == b.latency ± 2.5", ("a", "latency"), "==", ("b", "latency"), 2.5),
+        ("a.x == 3 +/- 0.5", ("a", "x"), "==", 3.0, 0.5),
+        ("*.accuracy > baseline.accuracy", ("*", "accuracy"), ">", ("baseline", "accuracy"), 0),
+        ("lr-0.x != b.x", ("lr-0", "x"), "!=", ("b", "x"), 0),
+        ("low-rate.x != b.x", ("low-rate", "x"), "!=", ("b", "x"), 0),
+        ("'lr 0.1'.\"val loss\" < 0.9", ("lr 0.1", "val loss"), "<", 0.9, 0),
+        ("a.result.deep.f1 ≥ b.val/f1@5", ("a", "result.deep.f1"), ">=", ("b", "val/f1@5"), 0),
+    ],
+)
+def test_a_text_is_read_as_it_is_written(
+    text: str, left: Any, operator: str, right: Any, margin: Any
+) -> None:
+    found = Hypothesis(text)
+    assert found.left == Column(*left)
+    assert found.operator == operator
+    assert found.right == (Column(*right) if isinstance(right, tuple) else right)
+    assert found.margin == pytest.approx(margin)
+    assert found.name == text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "high.accuracy",
+            r"Expected >, <, >=, <=, == or != here:\n  high.accuracy\n               \^",
+        ),
+        ("accuracy > b.x", r"Expected a condition and a metric here.*\n  accuracy > b.x\n  \^"),
+        ("a.x > b.x + much", r"Expected a number here:\n  a.x > b.x \+ much\n              \^"),
+        ("a.x > b.x and c.x > d.x", r"Expected nothing more here:\n  a.x > b.x and"),
+        ("a.x == b.x", r"within a margin, and no other way"),
+        ("a.x > b.x +- 2", r"within a margin, and no other way"),
+        ("a.x == b.x +- 0", "must be above 0"),
+        ("a.x != b.x + 1", "!= goes without a margin"),
+        ("__import__('os').system('touch ran')", "Expected"),
+        ("", "A hypothesis is a text"),
+    ],
+)
+def test_a_text_that_can_not_be_read_is_told_at_its_place(text: str, says: str) -> None:
+    with pytest.raises(InvalidHypothesis, match=says):
+        Hypothesis(text)
+
+
+def test_other_mistakes_are_told() -> None:
+    with pytest.raises(ValueError, match=r"No test 'welsh'.*Did you mean 'welch'"):
+        Hypothesis("a.x > b.x", test="welsh")
+    with pytest.raises(ValueError, match="alpha must be a number between 0 and 1"):
+        Hypothesis("a.x > b.x", alpha=5.0)
+    with pytest.raises(TypeError, match="A hypothesis is a text"):
+        as_hypothesis(3)
+    with pytest.raises(InvalidHypothesis, match="verifier must be a function"):
+        Hypothesis(verifier=3)  # type: ignore[arg-type]
+    asked = Hypothesis("a.x > b.x")
+    with pytest.raises(InvalidHypothesis, match=r"names 'a'.*Did you mean 'aa'"):
+        asked.check(["baseline", "aa", "b"])
+
+
+def metrics(**conditions: list[float]) -> dict[str, dict[int, dict[str, Any]]]:
+    return {name: {n: {"x": v} for n, v in enumerate(vs)} for name, vs in conditions.items()}
+
+
+HIGH, LOW = [float(v) for v in range(10, 20)], [v + 0.25 for v in range(10)]
+
+
+def only(text: str, found: dict[str, Any], **how: Any) -> Verdict:
+    (verdict,) = verdicts([Hypothesis(text, **how)], found, 10, "holm")
+    return verdict
+
+
+def test_a_difference_is_found_and_its_absence_is_not() -> None:
+    found = metrics(baseline=LOW, new=HIGH)
+    assert only("new.x > baseline.x", found).supported is True
+    assert only("new.x < baseline.x", found).supported is False
+    assert only("new.x != baseline.x", found).supported is True
+    assert only("baseline.x >= new.x - 11", found).supported is True
+    assert only("baseline.x >= new.x - 5", found).supported is False
+    assert only("new.x == baseline.x +- 10", found).supported is True
+    assert only("new.x == baseline.x +- 9", found).supported is False
+    assert only("new.x > 9", found).supported is True
+    assert only("new.x > 14.5", found).supported is False
+
+
+def test_each_treatment_is_held_against_the_baseline_and_all_are_corrected() -> None:
+    found = metrics(baseline=LOW, new=HIGH, same=LOW[::-1], newer=HIGH)
+    asked = [Hypothesis("*.x > baseline.x"), Hypothesis("new.x > same.x")]
+    verdict = {v.name: v for v in verdicts(asked, found, 10, "holm")}
+    assert list(verdict) == [
+        "new.x > baseline.x",
+        "same.x > baseline.x",
+        "newer.x > baseline.x",
+        "new.x > same.x",
+    ]
+    assert [bool(v) for v in verdict.values()] == [True, False, True, True]
+    first = verdict["new.x > baseline.x"]
+    assert first.p == 2.0**-10
+    assert first.p_corrected == 4 * 2.0**-10
+    plain = verdicts(asked, found, 10, None)
+    assert all(v.p == v.p_corrected for v in plain)
+
+
+def test_pairs_are_what_both_have() -> None:
+    found = metrics(baseline=LOW, new=HIGH)
+    del found["new"][3], found["baseline"][5]
+    verdict = only("new.x > baseline.x", found)
+    assert verdict.comparison is not None
+    assert verdict.comparison.counts == (8, 8)
+    assert verdict.p == 2.0**-8
+    assert "1 of 10 replicates of 'new' did not complete" in verdict.reason
+    assert "1 of 10 replicates of 'baseline' did not complete" in verdict.reason
+    apart = only("new.x > baseline.x", found, paired=False)
+    assert apart.comparison is not None
+    assert apart.comparison.counts == (9, 9)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_left_out_and_told(wrong: float) -> None:
+    verdict = only("new.x > baseline.x", metrics(baseline=LOW, new=[wrong, *HIGH[1:]]))
+    assert verdict.supported is True
+    assert verdict.comparison is not None
+    assert verdict.comparison.counts == (9, 9)
+    assert verdict.reason == "1 of 'new' are left out: 'x' is not finite"
+    none = only("new.x > baseline.x", metrics(baseline=LOW, new=[wrong] * 10))
+    assert (none.supported, none.p) == (None, None)
+    assert "10 of 'new' are left out" in none.reason
+
+
+def test_a_metric_that_is_missing_is_told() -> None:
+    verdict = only("new.y > baseline.y", metrics(baseline=LOW, new=HIGH))
+    assert verdict.supported is None
+    assert "no run of 'new' that completed has a number in 'y'" in verdict.reason
+    assert "Available: 'x'" in verdict.reason
+    some = metrics(baseline=LOW, new=HIGH)
+    del some["new"][0]["x"]
+    assert "1 of 'new' lack 'x'" in only("new.x > baseline.x", some).reason
+    texts = {"baseline": {0: {"x": "a"}}, "new": {0: {"x": "b"}}}
+    assert only("new.x > baseline.x", texts).supported is None
+    nothing: dict[str, Any] = {"baseline": {}, "new": {}}
+    assert only("new.x > baseline.x", nothing).supported is None
+
+
+def test_truth_values_are_numbers() -> None:
+    found = metrics(baseline=[False] * 12, new=[True] * 12)
+    verdict = only("new.x > baseline.x", found, test="fisher")
+    assert verdict.supported is True
+    assert verdict.comparison is not None
+    assert verdict.comparison.difference == 1.0
+
+
+def mean_is_higher(baseline: Any, treatment: Any) -> dict[str, Any]:
+    """A verifier in crystallize's way."""
+    gain = sum(treatment["x"]) - sum(baseline["x"])
+    return {"p_value": 0.01 if gain > 0 else 0.9, "significant": gain > 0, "gain": gain}
+
+
+def test_a_function_may_be_the_hypothesis() -> None:
+    found = metrics(baseline=LOW, new=HIGH, less=[v - 1 for v in LOW])
+    by_gain = Hypothesis(verifier=mean_is_higher, metrics="x", ranker=lambda told: -told["gain"])
+    told = verdicts([by_gain], found, 10, "holm")
+    assert [v.name for v in told] == ["mean_is_higher: new", "mean_is_higher: less"]
+    assert [v.supported for v in told] == [True, False]
+    assert told[0].p_corrected == 0.02
+    assert [name for name, _ in ranked([by_gain], told, {}, bool)] == ["new", "less"]
+    several = Hypothesis(verifier=mean_is_higher, metrics=[["x"], ["x"]])
+    assert len(verdicts([several], found, 10, None)[0].details) == 2
+    missing = Hypothesis(verifier=mean_is_higher, metrics=["y"])
+    assert "no run has the metric 'y'" in verdicts([missing], found, 10, None)[0].reason
+
+
+def test_a_function_that_fails_or_says_nothing_is_told() -> None:
+    def broken(baseline: Any, treatment: Any) -> Any:
+        raise ZeroDivisionError("no variance")
+
+    def silent(baseline: Any, treatment: Any) -> Any:
+        return {"gain": 3}
+
+    found = metrics(baseline=LOW, new=HIGH)
+    (verdict,) = verdicts([as_hypothesis(broken)], found, 10, None)
+    assert (verdict.supported, verdict.reason) == (None, "it raised ZeroDivisionError: no variance")
+    (verdict,) = verdicts([as_hypothesis(silent)], found, 10, None)
+    assert (verdict.supported, verdict.text) == (None, "undecided")
+    assert "neither 'p_value' nor 'significant'" in verdict.reason
+
+
+def test_ranking_goes_by_the_first_hypothesis_or_by_the_name_of_the_metric() -> None:
+    means = {"baseline": {"loss": 3.0, "acc": 0.2}, "new": {"loss": 1.0, "acc": 0.1}}
+
+    def small(name: str) -> bool:
+        return name == "loss"
+
+    assert ranked([], [], means, small)[0] == ("new", 1.0)
+    higher = Hypothesis("new.acc > baseline.acc")
+    assert ranked([higher], [], means, small) == [("baseline", 0.2), ("new", 0.1)]
+    lower = Hypothesis("new.acc < baseline.acc")
+    assert ranked([lower], [], means, small)[0][0] == "new"
+    assert ranked([], [], {"baseline": {}}, small) == []
