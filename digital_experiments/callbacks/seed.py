@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from digital_experiments.callbacks.base import Callback
@@ -90,15 +91,21 @@ def seed_generators(seed: int) -> None:
     seed : int
         From 0 to 2**32 - 1.
     """
+    for seeder in _seeders():
+        seeder(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+@cache
+def _seeders() -> tuple[Callable[[int], object], ...]:
+    """What seeds the generators that are always there."""
     import random
 
     import numpy
 
-    random.seed(seed)
-    numpy.random.seed(seed)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(seed)
+    return random.seed, numpy.random.seed
 
 
 def checked_seed(seed: object) -> int:

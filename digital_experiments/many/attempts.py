@@ -133,7 +133,8 @@ class Worker:
         asked = self.experiment
         try:
             if asked._is_plain:
-                asked._call(asked._config(call.args, call.kwargs), *call[:2], plan=plan)
+                config = call.config or asked._config(call.args, call.kwargs)
+                asked._call(config, call.args, call.kwargs, plan=plan)
             else:
                 self._assign(plan, call)
         except RunPruned:

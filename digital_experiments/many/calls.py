@@ -11,12 +11,23 @@ Watch = Callable[[str, float, float], None]
 
 
 class Call(NamedTuple):
-    """The arguments of a run that is to be made."""
+    """The arguments of a run that is to be made.
+
+    Attributes
+    ----------
+    args, kwargs
+        As they are given to the function.
+    watch, facts
+        As of :class:`Planned`.
+    config : dict or None
+        What they are bound to, if that has been seen already.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     watch: Watch | None = None
     facts: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
 
 
 class Planned(dict[str, Any]):
@@ -30,6 +41,8 @@ class Planned(dict[str, Any]):
     facts : dict or None
         Metadata for the run.
     """
+
+    __slots__ = ("facts", "watch")
 
     def __init__(
         self,
@@ -52,7 +65,7 @@ def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
     ----------
     configs
         Dicts of parameters, tuples of arguments; a list of them, a frame with a column for each
-        parameter, or what gives them one after another.
+        parameter, or what gives them one after another. A Call is taken as it is.
     binder
         What knows the parameters.
 
@@ -71,11 +84,14 @@ def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
 
 
 def _call(number: int, config: Any, binder: Binder) -> Call:
+    if type(config) is Call:
+        return config
     if type(config) is dict:
         call = Call((), config.copy())
+    elif type(config) is Planned:
+        call = Call((), dict(config), config.watch, config.facts)
     elif isinstance(config, Mapping):
-        planned = config if isinstance(config, Planned) else Planned(config)
-        call = Call((), dict(config), planned.watch, planned.facts)
+        call = Call((), dict(config))
     elif isinstance(config, tuple):
         call = Call(config, {})
     else:

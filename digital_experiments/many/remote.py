@@ -40,6 +40,7 @@ class RemoteWorker(Worker):
 
     def pack(self, attempts: Sequence[Attempt]) -> bytes:
         """Some attempts as bytes; their large arguments go into the store."""
+        attempts = [_unbound(attempt) for attempt in attempts]
         data = packed(attempts)
         if len(data) <= LARGE:
             return data
@@ -76,6 +77,13 @@ class RemoteWorker(Worker):
         except KeyError:
             return False
         return True
+
+
+def _unbound(attempt: Attempt) -> Attempt:
+    """The attempt without the defaults of the function, which need not travel."""
+    if attempt.call.config is None:
+        return attempt
+    return attempt._replace(call=attempt.call._replace(config=None))
 
 
 def _arrived(data: bytes, root: str, restarts: bool, texts: dict[str, str]) -> RemoteWorker:

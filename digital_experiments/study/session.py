@@ -14,7 +14,7 @@ from digital_experiments.executors import executor_of
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
 from digital_experiments.ids import new_id
-from digital_experiments.many.calls import Planned
+from digital_experiments.many.calls import Call
 from digital_experiments.observation import Observation
 from digital_experiments.options import listens
 from digital_experiments.retention import Retention
@@ -65,9 +65,9 @@ class Session:
         _warn_of_threads(study)
         _tell(self._listeners(), "study_start", study)
         _log.info("study %s: %d runs to make, plan %s", study.name, len(missing), plan.id)
-        configs = [self._config(plan, name, number) for name, number in missing]
+        calls = _Counted(self._calls(plan, missing), len(missing))
         made = self.experiment._many(
-            configs, study.executor, study.workers, progress=self.progress, **self.how
+            calls, study.executor, study.workers, progress=self.progress, **self.how
         )
         for place, observation in made:
             name, number = missing[place]
@@ -103,14 +103,19 @@ class Session:
     def _listeners(self) -> list[Callback]:
         return [*self.experiment.callbacks]
 
-    def _config(self, plan: Plan, name: str, number: int) -> Planned:
-        seed = seed_of(plan.seed, number)
-        config = self.conditions[name]
-        if self.study._takes_seed:
-            config = {**config, _SEED: seed}
-        told: dict[str, Any] = {"name": plan.study, "plan": plan.id, "digest": plan.digest}
-        told |= {"treatment": name, "replicate": number}
-        return Planned(config, facts={"seed": seed, "study": told})
+    def _calls(self, plan: Plan, runs: Sequence[tuple[str, int]]) -> Iterator[Call]:
+        """The calls of runs, with their seeds, and what their metadata tell of the study."""
+        complete, takes_seed = self.experiment.complete, self.study._takes_seed
+        told = {"name": plan.study, "plan": plan.id, "digest": plan.digest}
+        parts = {name: {**told, "treatment": name} for name in self.conditions}
+        whole = {name: complete(config) for name, config in self.conditions.items()}
+        seeds = plan.seeds
+        for name, number in runs:
+            config, bound = self.conditions[name], whole[name]
+            if takes_seed:
+                config, bound = {**config, _SEED: seeds[number]}, {**bound, _SEED: seeds[number]}
+            facts = {"seed": seeds[number], "study": {**parts[name], "replicate": number}}
+            yield Call((), config, None, facts, bound)
 
     def _planned(self) -> tuple[Plan, list[Replicate]]:
         """The plan, written, and what is known of its runs already."""
@@ -157,6 +162,20 @@ class Session:
             continues=list(continues),
             explored=list(self.explored),
         )
+
+
+class _Counted:
+    """What gives things one after another, and how many there are."""
+
+    def __init__(self, things: Iterator[Any], count: int) -> None:
+        self._things = things
+        self._count = count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._things
+
+    def __length_hint__(self) -> int:
+        return self._count
 
 
 def git_state(experiment: Experiment[..., Any]) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""A study of three conditions, against a map over the same configs; and crystallize-ml's curve.
+
+Run ``python tests/benchmarks/study.py [PYTHON_WITH_CRYSTALLIZE]``. Bar: a study of 3 x 1,000 trivial
+replicates takes at most 1.15 x as long as ``map`` over the same 3,000 configs. With another Python,
+that has crystallize-ml, the seconds a run of both are shown over the number of runs.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from digital_experiments import Experiment, Study, experiment
+
+ROUNDS = 8
+REPLICATES = 1000
+CRYSTALLIZE = """
+import sys, time
+from crystallize import Experiment, Pipeline, Treatment, pipeline_step, data_source
+@data_source
+def source(ctx): return 1
+@pipeline_step()
+def add(data, ctx, *, by=0):
+    ctx.metrics.add("x", data + by)
+    return {"x": data + by}
+add_ = add()
+treatments = [Treatment(name, {"by": by}) for name, by in (("one", 1), ("two", 2))]
+experiment = Experiment(datasource=source(), pipeline=Pipeline([add_]), name="study")
+experiment.validate()
+for replicates in map(int, sys.argv[1:]):
+    start = time.perf_counter()
+    experiment.run(treatments=treatments, replicates=replicates)
+    print(replicates, (time.perf_counter() - start) / (3 * replicates))
+"""
+
+
+def trivial(by: int = 0) -> dict[str, int]:
+    return {"x": 1 + by}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def study_of(recorded: Experiment[..., Any], replicates: int) -> Study:
+    treatments = {"one": {"by": 1}, "two": {"by": 2}}
+    return Study(recorded, treatments=treatments, replicates=replicates, seed=1)
+
+
+def to_map(folder: Path) -> dict[str, object]:
+    """Both in turn: the machine's moods meet both."""
+    recorded = experiment(root=folder / "map")(trivial)
+    studied = study_of(experiment(root=folder / "study")(trivial), REPLICATES)
+    configs = [{"by": by} for _ in range(REPLICATES) for by in (0, 1, 2)]
+    pairs = []
+    for _ in range(ROUNDS):
+        plain = seconds(partial(recorded.map, configs))
+        pairs.append((plain, seconds(studied.run)))
+    plain = statistics.median(first for first, _ in pairs[1:])
+    ratio = statistics.median(second / first for first, second in pairs[1:])
+    return {"map_us": round(plain / len(configs) * 1e6, 1), "study_to_map": round(ratio, 2)}
+
+
+def curve(folder: Path, python: str | None) -> list[dict[str, object]]:
+    """Milliseconds a run, of both, by the number of replicates."""
+    counts = [10, 30, 100, 300]
+    recorded = experiment(root=folder / "curve")(trivial)
+    ours = [seconds(study_of(recorded, n).run) / (3 * n) for n in counts]
+    rows: list[dict[str, object]] = [
+        {"replicates": n, "ours_ms": round(1000 * s, 3)} for n, s in zip(counts, ours, strict=True)
+    ]
+    if python is not None:
+        told = subprocess.run(
+            [python, "-W", "ignore", "-c", CRYSTALLIZE, *map(str, counts)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = [line.split() for line in told.stdout.splitlines() if line[:1].isdigit()]
+        for row, (_, theirs) in zip(rows, lines, strict=True):
+            row["crystallize_ms"] = round(1000 * float(theirs), 3)
+    return rows
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(to_map(Path(name))))
+        for row in curve(Path(name), sys.argv[1] if len(sys.argv) > 1 else None):
+            print(json.dumps(row))
