@@ -15,6 +15,7 @@ from digital_experiments.views import plain_number
 Config = dict[str, Any]
 
 _PLAIN = (bool, int, float, str, type(None))
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -36,7 +37,8 @@ class Binder:
             self._held = (function.args, function.keywords)
             function = function.func
         self.signature = _signature(function)
-        parameters = self.signature.parameters.values() if self.signature else []
+        parameters = list(self.signature.parameters.values()) if self.signature else []
+        self._parameters = parameters
         self.names = [p.name for p in parameters]
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self._known = frozenset(self.names)
@@ -95,6 +97,14 @@ class Binder:
     def first(self) -> str | None:
         """The name of the first parameter: of a method, its instance."""
         return self.names[0] if self.names else None
+
+    @property
+    def defaults(self) -> Config:
+        """What the parameters are that a call may name and may leave out."""
+        free = self._parameters[len(self._held[0]) :]
+        named = [p for p in free if p.kind in _NAMED]
+        found = {p.name: p.default for p in named if p.default is not p.empty}
+        return {**found, **self._held[1]}
 
     def accepts(self, name: str) -> bool:
         """Whether a config may have a field of this name."""

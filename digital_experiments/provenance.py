@@ -53,8 +53,8 @@ def tree_of(
 def inputs_of(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Files of other runs that a config names: by field, ``<id>/<file>`` of each.
 
-    >>> inputs_of({"model": "store/storage/2026-11-21_10-15-00_123456_k3f9xq/model.bin"})
-    {'model': ['2026-11-21_10-15-00_123456_k3f9xq/model.bin']}
+    >>> inputs_of({"model": "store/storage/2026-11-21_10-15-00_123456_k3f9mq/model.bin"})
+    {'model': ['2026-11-21_10-15-00_123456_k3f9mq/model.bin']}
     """
     found = {name: list(dict.fromkeys(_files_in(value))) for name, value in config.items()}
     return {name: files for name, files in found.items() if files}

@@ -153,7 +153,7 @@ class Search:
 
     def complete(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config of a trial, with the baseline's values and defaults."""
-        return _unseeded(self.experiment.complete(self._merged(config)))
+        return _unseeded(self.study.complete(self._merged(config)))
 
     def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return {**self.study.conditions[BASELINE], **config}
@@ -211,9 +211,7 @@ class Search:
             trial = f"{mark}-{len(numbers)}" if mark in numbers else mark
             for number in range(self.replicates):
                 seed = seed_of(self.plan.seed, number)
-                whole = self._merged(config)
-                if self.study._takes_seed:
-                    whole[_SEED] = seed
+                whole = self.study.with_seed(self._merged(config), seed)
                 told: dict[str, Any] = {"name": self.plan.study, "plan": self.plan.id}
                 told |= {"digest": self.plan.digest, "treatment": trial, "replicate": number}
                 numbers.append(trial)
@@ -245,4 +243,5 @@ def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the seed, which the replicates of a trial differ in."""
     return {name: value for name, value in config.items() if name != _SEED}

@@ -37,7 +37,9 @@ def text(outcome: Outcome) -> str:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(file=StringIO(), width=_WIDTH, color_system=None, highlight=False)
+    console = Console(
+        file=StringIO(), width=_WIDTH, color_system=None, highlight=False, force_jupyter=False
+    )
     console.print(Text(lead(outcome)))
     for table in (conditions(outcome), verdict_table(outcome)):
         if not table.rows:
@@ -137,16 +139,20 @@ def _p_text(p: float | None) -> str:
 
 def notes(outcome: Outcome) -> list[str]:
     """What there is to know besides."""
-    found = [f"{v.name}: {v.reason}." for v in outcome.verdicts if v.reason]
+    found = [f"{v.name}: {_sentence(v.reason)}" for v in outcome.verdicts if v.reason]
     integrity = outcome.integrity
     if outcome.hypotheses and integrity.reasons:
-        found.append(f"Integrity: {integrity}.")
+        found.append(f"Integrity: {_sentence(str(integrity))}")
     by_error: dict[str, int] = {}
     for observation in outcome.errors:
         told = observation.outcome()
         by_error[told] = by_error.get(told, 0) + 1
     found += [f"{count} x {told}" for told, count in list(by_error.items())[:5]]
-    return [note.replace("..", ".") for note in found]
+    return found
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def fragment(outcome: Outcome) -> str:

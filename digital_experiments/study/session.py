@@ -105,10 +105,10 @@ class Session:
 
     def _calls(self, plan: Plan, runs: Sequence[tuple[str, int]]) -> Iterator[Call]:
         """The calls of runs, with their seeds, and what their metadata tell of the study."""
-        complete, takes_seed = self.experiment.complete, self.study._takes_seed
+        takes_seed = self.study.takes_seed
         told = {"name": plan.study, "plan": plan.id, "digest": plan.digest}
         parts = {name: {**told, "treatment": name} for name in self.conditions}
-        whole = {name: complete(config) for name, config in self.conditions.items()}
+        whole = {name: self.study.complete(c) for name, c in self.conditions.items()}
         seeds = plan.seeds
         for name, number in runs:
             config, bound = self.conditions[name], whole[name]
@@ -200,7 +200,7 @@ def _same(one: Plan, other: Plan) -> bool:
 def _warn_of_threads(study: Study) -> None:
     """Say once that threads share the generators that are seeded."""
     shares = executor_of(study.executor, study.workers if isinstance(study.executor, str) else None)
-    if shares.shares_interpreter and not study._takes_seed and study.name not in _warned:
+    if shares.shares_interpreter and not study.takes_seed and study.name not in _warned:
         _warned.add(study.name)
         warn_user(
             f"Threads share the global generators of random numbers, so that the seeds of "

@@ -246,44 +246,67 @@ class Study:
         found: dict[str, dict[str, Any]] = {}
         problems: list[str] = []
         for name in (BASELINE, *self.treatments):
+            subject = name if name == BASELINE else f"treatment {name!r}"
             try:
-                config = dict(self.baseline)
-                if name != BASELINE:
-                    config = self.treatments[name].config(self._whole(self.baseline))
-                if self._takes_seed and _SEED in config and name == BASELINE:
-                    raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
-                if self._takes_seed and config.get(_SEED, 0) != self._unseeded.get(_SEED, 0):
-                    raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
-                found[name] = self._whole(config)
+                found[name] = self._condition(name)
             except Exception as problem:  # of a function of the user's, too
-                told = str(problem) or type(problem).__name__
-                subject = name if name == BASELINE else f"treatment {name!r}"
-                problems.append(f"{subject}: {told}")
+                problems.append(f"{subject}: {str(problem) or type(problem).__name__}")
         return found, problems
 
+    def _condition(self, name: str) -> dict[str, Any]:
+        if name == BASELINE:
+            return self._whole(self.baseline)
+        return self._whole(self.treatments[name].config(self._with_defaults(self.baseline)))
+
     @property
-    def _takes_seed(self) -> bool:
+    def takes_seed(self) -> bool:
+        """Whether the function has a parameter ``seed``."""
         return _SEED in self.experiment._bind.names
 
-    @property
-    def _unseeded(self) -> dict[str, Any]:
-        """A seed for where a config is made whole before its seed is known."""
-        return {_SEED: 0} if self._takes_seed else {}
+    def _with_defaults(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config with the defaults of the function, without a seed of its own."""
+        whole = {**self.experiment._bind.defaults, **config}
+        if self.takes_seed and _SEED not in config:
+            whole.pop(_SEED, None)
+        return whole
 
     def _whole(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A config with its defaults, as a call would have it; the seed is 0."""
-        fields = self.experiment._bind.names
+        """A config with the defaults, if it fits the function.
+
+        Raises
+        ------
+        InvalidStudy
+            If it does not.
+        """
+        experiment = self.experiment
+        if self.takes_seed and _SEED in config:
+            raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
         for name in config:
-            if not self.experiment._bind.accepts(name) and not self._takes_more:
+            if not experiment._bind.accepts(name) and not self._takes_more:
                 raise InvalidStudy(
-                    f"{self.experiment.name!r} has no parameter {name!r}. "
-                    + did_you_mean(name, fields)
+                    f"{experiment.name!r} has no parameter {name!r}. "
+                    + did_you_mean(name, experiment._bind.names)
                 )
+        whole = self._with_defaults(config)
         try:
-            self.experiment.complete({**config, **self._unseeded})
+            self.complete(whole)
         except TypeError as problem:
-            raise InvalidStudy(f"it does not fit {self.experiment.name!r}: {problem}") from None
-        return {**config, **self._unseeded}
+            raise InvalidStudy(f"it does not fit {experiment.name!r}: {problem}") from None
+        return whole
+
+    def complete(self, config: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+        """The config that a run has, with a seed if the function takes one.
+
+        Raises
+        ------
+        TypeError
+            If the config does not fit the function.
+        """
+        return self.experiment.complete(self.with_seed(config, seed))
+
+    def with_seed(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The parameters of a run, with a seed if the function takes one."""
+        return {**config, _SEED: seed} if self.takes_seed else dict(config)
 
     @property
     def _takes_more(self) -> bool:
@@ -522,22 +545,21 @@ class Study:
         elif isinstance(treatment, Mapping):
             treatment = Treatment("given", treatment)
         name = BASELINE if treatment.name == _nothing().name else treatment.name
-        return name, treatment.config(self._whole(self.baseline))
+        return name, treatment.config(self._with_defaults(self.baseline))
 
     def _call(self, config: dict[str, Any], seed: int, study: dict[str, Any]) -> Any:
-        if self._takes_seed:
-            config = {**config, _SEED: seed}
+        import asyncio
+
         try:
-            self.experiment.complete(config)
+            self.complete(config, seed)
         except TypeError as problem:
             raise InvalidStudy(f"The config does not fit: {problem}") from None
-        import asyncio
 
         seeded = self.seeded()
         facts = {"fingerprint": seeded.fingerprint, "seed": seed, "study": study}
         token = assigned.set(Assignment(seeded, new_id(), facts))
         try:
-            value = seeded(**config)
+            value = seeded(**self.with_seed(config, seed))
             if call_kind(seeded.function) == "coroutine":
                 return asyncio.run(value)
             return value
@@ -545,11 +567,14 @@ class Study:
             assigned.reset(token)
 
     def seeded(self) -> Experiment[..., Any]:
-        """The experiment with the study's callbacks, and one that seeds, if it has none."""
+        """The experiment with the study's callbacks, and one that seeds, if it has none.
+
+        Each replicate is a run of its own, so a cache is not asked.
+        """
         own = [*self.experiment._options["callbacks"], *self.callbacks]
         if not any(isinstance(callback, Seed) for callback in own):
             own.append(Seed())
-        return self.experiment.with_(callbacks=own)
+        return self.experiment.with_(callbacks=own, cache=False)
 
     # -- versions
 

@@ -63,9 +63,9 @@ def test_a_file_says_what_python_would() -> None:
         12,
     )
     assert study.conditions == {
-        "baseline": {"epochs": 2, "seed": 0},
-        "high": {"epochs": 2, "seed": 0, "lr": 0.1},
-        "off": {"epochs": 2, "seed": 0, "lr": 0},
+        "baseline": {"lr": 0.01, "epochs": 2},
+        "high": {"lr": 0.1, "epochs": 2},
+        "off": {"lr": 0, "epochs": 2},
     }
     assert study.hypotheses == (
         Hypothesis("high.accuracy > baseline.accuracy"),

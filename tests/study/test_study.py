@@ -160,7 +160,7 @@ def test_deriving_leaves_the_study_as_it_is(study: Study) -> None:
     assert (study.replicates, study.hypotheses) == (8, ())
     assert list(asked.treatments) == ["high", "higher", "twice"]
     assert (asked.replicates, asked.hypotheses[0].alpha) == (3, 0.01)
-    assert asked.conditions["twice"] == {"bias": 2.0}
+    assert asked.conditions["twice"] == {"bias": 2.0, "fails": False}
     assert repr(study) == "Study(throw: baseline, high; 8 replicates)"
     with pytest.raises(TypeError, match=r"no 'replicate'.*Did you mean 'replicates'"):
         study.with_(replicate=3)
@@ -222,6 +222,29 @@ def test_too_few_replicates_for_a_verdict_are_warned_of(study: Study) -> None:
         outcome = few.run()
     assert outcome.verdicts[0].supported is None
     assert "too few replicates" in outcome.verdicts[0].reason
+
+
+def some(x: int, /, y: int = 2, *more: int, z: int = 3, **rest: int) -> int:
+    return x + y + z + sum(more) + sum(rest.values())
+
+
+def test_functions_of_every_signature_may_be_studied() -> None:
+    from functools import partial
+
+    def needs(x: int, seed: int) -> int:
+        return x + seed
+
+    rest = experiment(root="rest", name="rest")(partial(some, 1, z=5))
+    study = Study(rest, {"w": 10}, {"a": {"z": 6, "v": 1}}, replicates=2, seed=1)
+    assert study.conditions == {
+        "baseline": {"y": 2, "z": 5, "w": 10},
+        "a": {"y": 2, "z": 6, "w": 10, "v": 1},
+    }
+    assert study.run().metrics("a")["result"].tolist() == [20, 20]
+    needed = Study(experiment(root="needs")(needs), {"x": 1}, replicates=2, seed=1)
+    assert needed.run().metrics()["result"].tolist() == [2, 31339]
+    with pytest.raises(InvalidStudy, match=r"baseline: it does not fit 'needs'.*'x'"):
+        Study(experiment(root="needs")(needs)).validate()
 
 
 # what is run
@@ -426,7 +449,10 @@ def test_each_running_is_a_version_with_a_plan_written_before(study: Study, fold
 
     study.expect("high.x > baseline.x").with_(replicates=5, callbacks=[Look()]).run()
     told = seen[0]
-    assert told["conditions"] == {"baseline": {}, "high": {"bias": 1.0}}
+    assert told["conditions"] == {
+        "baseline": {"bias": 0.0, "fails": False},
+        "high": {"bias": 1.0, "fails": False},
+    }
     assert (told["seed"], told["replicates"]) == (1234, 5)
     assert told["hypotheses"][0]["text"] == "high.x > baseline.x"
     assert told["fingerprint"] == study.experiment.fingerprint
