@@ -170,7 +170,7 @@ class Search:
         if wanted is not None and "completed" not in wanted:
             return Observations()
         parts: dict[str, dict[int, Observation]] = {}
-        for run in self.study._runs_of(self.plan.id):
+        for run in self.study.runs_of(self.plan.id):
             told = run.facts["study"]
             if run.status == "completed":
                 parts.setdefault(told["treatment"], {}).setdefault(told["replicate"], run)

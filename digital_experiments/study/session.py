@@ -97,7 +97,7 @@ class Session:
     def _retain(self, retention: Retention) -> None:
         study = self.study
         newest = [plan for plan in study.plans.all() if plan.kind != "search"][::-1]
-        versions = [[o.id for o in study._runs_of(plan.id)] for plan in newest]
+        versions = [[o.id for o in study.runs_of(plan.id)] for plan in newest]
         retention.apply(study.plans.root, versions)
 
     def _listeners(self) -> list[Callback]:
@@ -125,12 +125,12 @@ class Session:
         plan = self._new_plan(old)
         if old is not None and self._may_continue(old, plan):
             if _same(old, plan):
-                return old, self.study._replicates(old)
+                return old, self.study.replicates_of(old)
             plan = self._new_plan(old, [*old.continues, old.id])
         elif old is not None:
             _log.info("study %s: nothing of plan %s can be used", self.study.name, old.id)
         plans.write(plan)
-        return plan, self.study._replicates(plan) if plan.continues else []
+        return plan, self.study.replicates_of(plan) if plan.continues else []
 
     @property
     def _kind(self) -> str:

@@ -4,80 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from digital_experiments.assigned import Assignment, assigned
-from digital_experiments.callbacks import Callback, Seed
 from digital_experiments.callbacks.seed import SEEDS, checked_seed
-from digital_experiments.errors import (
-    DigitalExperimentsWarning,
-    InvalidStudy,
-    VersionNotFound,
-    did_you_mean,
-)
-from digital_experiments.executors import executor_of
-from digital_experiments.experiment import Experiment
-from digital_experiments.faults import warn_user
-from digital_experiments.ids import check_name, new_id
-from digital_experiments.observation import Observation
+from digital_experiments.errors import InvalidStudy
+from digital_experiments.ids import new_id
 from digital_experiments.options import call_kind
-from digital_experiments.retention import Retention, checked_retention
-from digital_experiments.selection import STATUSES
-from digital_experiments.study.hypotheses import (
-    ALL,
-    BASELINE,
-    Hypothesis,
-    as_hypothesis,
-    checked_choice,
-)
+from digital_experiments.study.design import checked_replicates, nothing
+from digital_experiments.study.hypotheses import ALL, BASELINE, Hypothesis
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import CONFIRMATION, Plan, Plans, plain_config, seed_of
+from digital_experiments.study.plans import CONFIRMATION, Plans, seed_of
 from digital_experiments.study.session import Session
-from digital_experiments.study.statistics import CORRECTIONS, NEEDS_SCIPY, smallest_p
-from digital_experiments.study.treatments import Treatment, as_treatments
+from digital_experiments.study.treatments import Treatment
+from digital_experiments.study.versions import Versioned
 
-_SEED = "seed"
 _DATA = "data"
 
 
-class Version(NamedTuple):
-    """One time that a study was run.
-
-    Attributes
-    ----------
-    number : int
-        From 1.
-    made : str
-        When its plan was written, in UTC.
-    kind : str
-        ``study``, ``confirmation`` or ``search``.
-    treatments : list of str
-        Its conditions besides the baseline.
-    replicates : int
-        How many of each.
-    seed : int
-        What their seeds are made from.
-    complete : bool
-        Whether every run has completed.
-    id : str
-        Of its plan.
-    """
-
-    number: int
-    made: str
-    kind: str
-    treatments: list[str]
-    replicates: int
-    seed: int
-    complete: bool
-    id: str
-
-
-class Study:
+class Study(Versioned):
     """What an experiment is to be asked: under which conditions, how often, to show what.
 
     A study is not changed: :meth:`treat`, :meth:`expect`, :meth:`replicate` and :meth:`with_`
@@ -128,246 +74,6 @@ class Study:
     >>> outcome.verdicts[0].text
     'supported'
     """
-
-    def __init__(
-        self,
-        experiment: Experiment[..., Any],
-        baseline: Mapping[str, Any] | None = None,
-        treatments: Any = None,
-        replicates: int = 1,
-        seed: int | None = None,
-        hypotheses: Any = (),
-        name: str | None = None,
-        description: str = "",
-        executor: Any = "serial",
-        workers: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        correction: str | None = "holm",
-        retention: Retention | None = None,
-    ) -> None:
-        if not isinstance(experiment, Experiment):
-            raise TypeError(
-                f"Study expects an experiment, not {experiment!r}: decorate the function with "
-                "@experiment."
-            )
-        if baseline is not None and not isinstance(baseline, Mapping):
-            raise InvalidStudy(f"baseline must be a dict of config values, not {baseline!r}.")
-        self.experiment = experiment
-        self.baseline = dict(baseline or {})
-        self.treatments = as_treatments(treatments)
-        self.replicates = checked_replicates(replicates)
-        self.seed = None if seed is None else checked_seed(seed)
-        self.hypotheses = tuple(map(as_hypothesis, _listed(hypotheses)))
-        self.name = check_name(name or experiment.name, "the name of a study")
-        self.description = str(description)
-        self.executor = executor
-        self.workers = workers
-        self.callbacks = tuple(callbacks)
-        self.correction = correction
-        self.retention = checked_retention(retention)
-        if correction is not None:
-            checked_choice("correction", correction, CORRECTIONS)
-        for callback in self.callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks must hold Callback objects, not {callback!r}.")
-
-    # -- deriving
-
-    def with_(self, **changes: Any) -> Study:
-        """The same study with some parameters of its own changed.
-
-        Raises
-        ------
-        TypeError
-            For a parameter that there is not.
-        """
-        given = {name: getattr(self, name) for name in _PARAMETERS}
-        for name in changes:
-            if name not in given:
-                raise TypeError(f"A study has no {name!r}. {did_you_mean(name, given)}")
-        return Study(**{**given, **changes})
-
-    def treat(self, name: str, apply: Any = None, /, **config: Any) -> Study:
-        """The same study with one treatment more, or another of that name.
-
-        Parameters
-        ----------
-        name : str
-            What it is called.
-        apply : dict or callable, optional
-            What it does, if that is not said by ``config``.
-        **config
-            Config values.
-        """
-        made = Treatment(name, config if apply is None else apply)
-        return self.with_(treatments={**self.treatments, name: made})
-
-    def expect(self, hypothesis: Any, **how: Any) -> Study:
-        """The same study with one hypothesis more.
-
-        Parameters
-        ----------
-        hypothesis : str, callable or Hypothesis
-            What is to be shown: see :class:`Hypothesis`.
-        **how
-            ``test``, ``paired``, ``alpha``, ``interval``, ``name``; of a function also
-            ``metrics`` and ``ranker``.
-        """
-        if how and isinstance(hypothesis, str):
-            hypothesis = Hypothesis(hypothesis, **how)
-        elif how and callable(hypothesis) and not isinstance(hypothesis, Hypothesis):
-            hypothesis = Hypothesis(verifier=hypothesis, **how)
-        elif how:
-            raise TypeError("How it is tested is said where a Hypothesis is made.")
-        return self.with_(hypotheses=(*self.hypotheses, as_hypothesis(hypothesis)))
-
-    def replicate(self, replicates: int) -> Study:
-        """The same study with another number of replicates."""
-        return self.with_(replicates=replicates)
-
-    # -- what is to be run
-
-    @property
-    def conditions(self) -> dict[str, dict[str, Any]]:
-        """The config of each condition, defaults included, the baseline first.
-
-        Raises
-        ------
-        InvalidStudy
-            If one can't be made.
-        """
-        found, problems = self._conditions()
-        if problems:
-            raise InvalidStudy(_all_of(problems))
-        return found
-
-    def _conditions(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
-        """The configs of the conditions, and what is wrong with them."""
-        found: dict[str, dict[str, Any]] = {}
-        problems: list[str] = []
-        for name in (BASELINE, *self.treatments):
-            subject = name if name == BASELINE else f"treatment {name!r}"
-            try:
-                found[name] = self._condition(name)
-            except Exception as problem:  # of a function of the user's, too
-                problems.append(f"{subject}: {str(problem) or type(problem).__name__}")
-        return found, problems
-
-    def _condition(self, name: str) -> dict[str, Any]:
-        if name == BASELINE:
-            return self._whole(self.baseline)
-        return self._whole(self.treatments[name].config(self._with_defaults(self.baseline)))
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the function has a parameter ``seed``."""
-        return _SEED in self.experiment._bind.names
-
-    def _with_defaults(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A config with the defaults of the function, without a seed of its own."""
-        whole = {**self.experiment._bind.defaults, **config}
-        if self.takes_seed and _SEED not in config:
-            whole.pop(_SEED, None)
-        return whole
-
-    def _whole(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A config with the defaults, if it fits the function.
-
-        Raises
-        ------
-        InvalidStudy
-            If it does not.
-        """
-        experiment = self.experiment
-        if self.takes_seed and _SEED in config:
-            raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
-        for name in config:
-            if not experiment._bind.accepts(name) and not self._takes_more:
-                raise InvalidStudy(
-                    f"{experiment.name!r} has no parameter {name!r}. "
-                    + did_you_mean(name, experiment._bind.names)
-                )
-        whole = self._with_defaults(config)
-        try:
-            self.complete(whole)
-        except TypeError as problem:
-            raise InvalidStudy(f"it does not fit {experiment.name!r}: {problem}") from None
-        return whole
-
-    def complete(self, config: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-        """The config that a run has, with a seed if the function takes one.
-
-        Raises
-        ------
-        TypeError
-            If the config does not fit the function.
-        """
-        return self.experiment.complete(self.with_seed(config, seed))
-
-    def with_seed(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """The parameters of a run, with a seed if the function takes one."""
-        return {**config, _SEED: seed} if self.takes_seed else dict(config)
-
-    @property
-    def _takes_more(self) -> bool:
-        """Whether the function takes parameters that it does not name."""
-        signature = self.experiment._bind.signature
-        kinds = signature.parameters.values() if signature else []
-        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in kinds)
-
-    def validate(self) -> Study:
-        """See that the study can be run, and say all that is wrong with it.
-
-        Returns
-        -------
-        Study
-            This one.
-
-        Raises
-        ------
-        InvalidStudy
-            With a line for each thing that is wrong.
-
-        Warns
-        -----
-        DigitalExperimentsWarning
-            If a test could not come to a verdict with so few replicates.
-        """
-        _, problems = self._conditions()
-        if find_spec("scipy") is None:
-            problems.append(NEEDS_SCIPY)
-        names = [BASELINE, *self.treatments]
-        for hypothesis in self.hypotheses:
-            try:
-                hypothesis.check(names)
-            except InvalidStudy as problem:
-                problems.append(str(problem))
-            if (ALL in hypothesis.conditions or hypothesis.verifier) and not self.treatments:
-                problems.append(f"{hypothesis.name!r} is about treatments, of which there are none")
-        try:
-            executor_of(self.executor, self.workers if isinstance(self.executor, str) else None)
-        except (ValueError, TypeError, ModuleNotFoundError) as problem:
-            problems.append(f"executor: {problem}")
-        if problems:
-            raise InvalidStudy(_all_of(problems))
-        for hypothesis in self.hypotheses:
-            self._warn_of_too_few(hypothesis)
-        return self
-
-    def _warn_of_too_few(self, hypothesis: Hypothesis) -> None:
-        if hypothesis.verifier is not None or self.replicates < 2:
-            return
-        side = "two-sided" if hypothesis.operator == "!=" else "greater"
-        count = self.replicates
-        least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)
-        if least > hypothesis.alpha:
-            warn_user(
-                f"With {count} replicates the smallest p-value for {hypothesis.name!r} is "
-                f"{least:.2g}, above alpha = {hypothesis.alpha:g}: it can't be shown.",
-                DigitalExperimentsWarning,
-            )
-
-    # -- running
 
     def run(
         self,
@@ -466,21 +172,6 @@ class Study:
             for one in ([treatments] if isinstance(treatments, str) else treatments)
         ]
 
-    def treatment(self, name: str) -> Treatment:
-        """The treatment of a name.
-
-        Raises
-        ------
-        InvalidStudy
-            If there is none.
-        """
-        if name == BASELINE:
-            return _nothing()
-        if name not in self.treatments:
-            hint = did_you_mean(name, [BASELINE, *self.treatments])
-            raise InvalidStudy(f"There is no treatment {name!r}. {hint}")
-        return self.treatments[name]
-
     def apply(
         self,
         treatment: Treatment | str | Mapping[str, Any] | None = None,
@@ -541,10 +232,10 @@ class Study:
         if isinstance(treatment, str):
             treatment = self.treatment(treatment)
         elif treatment is None:
-            treatment = _nothing()
+            treatment = nothing()
         elif isinstance(treatment, Mapping):
             treatment = Treatment("given", treatment)
-        name = BASELINE if treatment.name == _nothing().name else treatment.name
+        name = BASELINE if treatment.name == nothing().name else treatment.name
         return name, treatment.config(self._with_defaults(self.baseline))
 
     def _call(self, config: dict[str, Any], seed: int, study: dict[str, Any]) -> Any:
@@ -565,196 +256,6 @@ class Study:
             return value
         finally:
             assigned.reset(token)
-
-    def seeded(self) -> Experiment[..., Any]:
-        """The experiment with the study's callbacks, and one that seeds, if it has none.
-
-        Each replicate is a run of its own, so a cache is not asked.
-        """
-        own = [*self.experiment._options["callbacks"], *self.callbacks]
-        if not any(isinstance(callback, Seed) for callback in own):
-            own.append(Seed())
-        return self.experiment.with_(callbacks=own, cache=False)
-
-    # -- versions
-
-    @property
-    def plans(self) -> Plans:
-        """The plans of this study in the experiment's store."""
-        return Plans(str(self.experiment.root), self.name)
-
-    def versions(self) -> list[Version]:
-        """Every time that the study was run, the oldest first."""
-        plans = self.plans
-        found = []
-        for number, plan in enumerate(plans.all(), 1):
-            ending = plans.ending(plan)
-            complete = ending is not None and ending["completed"] >= plan.size
-            treatments = [name for name in plan.conditions if name != BASELINE]
-            told = (plan.kind, treatments, plan.replicates, plan.seed, complete, plan.id)
-            found.append(Version(number, plan.made, *told))
-        return found
-
-    def progress(self, version: int | None = None) -> tuple[int, int]:
-        """How many runs of a version have completed, and of how many; opens no result.
-
-        Raises
-        ------
-        VersionNotFound
-            If there is no such version.
-        """
-        _, plan = self._plan(version)
-        done = sum(o.observation.status == "completed" for o in self._replicates(plan))
-        return done, plan.size
-
-    def _plan(self, version: int | None) -> tuple[int, Plan]:
-        plans = self.plans.all()
-        if version is None and plans:
-            return len(plans), plans[-1]
-        if version is None or not 1 <= version <= len(plans):
-            asked = f"no version {version}" if version is not None else "not been run yet"
-            has = f"It has {len(plans)}." if plans else "It has none in this store."
-            raise VersionNotFound(f"Study {self.name!r} has {asked}. {has}")
-        return version, plans[version - 1]
-
-    def load(self, version: int | None = None, hypotheses: Any = None) -> Outcome:
-        """What came of a version.
-
-        Parameters
-        ----------
-        version : int, optional
-            By default the newest.
-        hypotheses : optional
-            What to test in place of what was planned.
-
-        Raises
-        ------
-        VersionNotFound
-            If there is no such version.
-
-        Notes
-        -----
-        To look at a confirmation that has not ended is noted in it.
-        """
-        number, plan = self._plan(version)
-        if plan.kind == "search":
-            plan = self._with_trials(plan)
-        found = self._replicates(plan)
-        done = sum(one.observation.status == "completed" for one in found)
-        if plan.kind == CONFIRMATION and done < plan.size:
-            self.plans.look(plan, done)
-        asked = (
-            self._of_plan(plan) if hypotheses is None else map(as_hypothesis, _listed(hypotheses))
-        )
-        return Outcome(self, plan, number, found, list(asked))
-
-    def _with_trials(self, plan: Plan) -> Plan:
-        """The plan of a search with the trials that were made as its conditions."""
-        conditions = dict[str, Any]()
-        for run in self._runs_of(plan.id):
-            conditions.setdefault(
-                run.facts["study"]["treatment"], plain_config(run.shown("config"))
-            )
-        return replace(plan, conditions=conditions)
-
-    def _of_plan(self, plan: Plan) -> list[Hypothesis]:
-        """The hypotheses of a plan; functions are found among the study's."""
-        found = []
-        for told in plan.hypotheses:
-            function = told.get("function")
-            mine = next((h for h in self.hypotheses if h.to_plain() == told), None)
-            if mine is not None:
-                found.append(mine)
-            elif function is None:
-                found.append(Hypothesis(**told))
-        return found
-
-    def _replicates(self, plan: Plan) -> list[Replicate]:
-        """The newest attempt at each replicate of a plan; one that completed before others."""
-        found: dict[tuple[str, int], Observation] = {}
-        for id in (*plan.continues, plan.id):
-            for observation in self._runs_of(id):
-                told = observation.facts["study"]
-                key = (told["treatment"], told["replicate"])
-                known = found.get(key)
-                if known is None or known.status != "completed":
-                    found[key] = observation
-        return [
-            Replicate(name, number, seed_of(plan.seed, number), observation)
-            for (name, number), observation in found.items()
-            if name in plan.conditions and number < plan.replicates
-        ]
-
-    def _runs_of(self, plan: str) -> Iterable[Observation]:
-        try:
-            return self.experiment.observations(
-                current_code_only=False,
-                status=list(STATUSES),
-                where=f"metadata.study.plan == '{plan}'",
-            )
-        except LookupError:  # no run has begun
-            return []
-
-    def load_all(self) -> dict[str, tuple[int, Outcome]]:
-        """Per condition the newest version that has completed runs of it, with its number."""
-        found: dict[str, tuple[int, Outcome]] = {}
-        for number in range(len(self.plans.all()), 0, -1):
-            if self._plan(number)[1].kind == "search":
-                continue
-            outcome = self.load(number)
-            for name in outcome.plan.conditions:
-                if name not in found and not outcome.metrics(name).empty:
-                    found[name] = (number, outcome)
-        return found
-
-    def artefacts(
-        self,
-        name: str,
-        treatment: str = BASELINE,
-        version: int | None = None,
-        require_complete: bool = False,
-    ) -> list[Path]:
-        """The files of a name that a condition's replicates left, in their order.
-
-        Given to another experiment as a parameter, such a path tells what that run came from:
-        :attr:`Observation.inputs`.
-
-        Parameters
-        ----------
-        name : str
-            The file, below each run's own folder.
-        treatment : str
-            The condition.
-        version : int, optional
-            By default the newest.
-        require_complete : bool
-            Whether a version some of whose runs have not completed is refused.
-
-        Raises
-        ------
-        FileNotFoundError
-            If no replicate left it; with ``require_complete`` if one did not, or has not
-            completed.
-        VersionNotFound, UnknownColumn
-            For a version or a condition that there is not.
-        """
-        outcome = self.load(version)
-        outcome._of(treatment)
-        runs = [one.observation for one in outcome.replicates if one.treatment == treatment]
-        paths = [path for run in runs if (path := run.dir / name).exists()]
-        planned = outcome.plan.replicates
-        if require_complete and not (outcome.is_complete and len(paths) == planned):
-            raise FileNotFoundError(
-                f"{outcome.title} is not complete: {len(paths)} of {planned} replicates of "
-                f"{treatment!r} have {name!r}, and {len(outcome.errors)} runs failed."
-            )
-        if not paths:
-            left = sorted({path.name for run in runs for path in run.artefacts()})
-            hint = did_you_mean(name, left)
-            raise FileNotFoundError(f"No replicate of {treatment!r} has left {name!r}. {hint}")
-        return paths
-
-    artifacts = artefacts
 
     def confirmed(
         self,
@@ -840,8 +341,6 @@ class Study:
 
         return await asyncio.to_thread(self.optimise, *args, **how)
 
-    # -- files
-
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Study:
         """The study that a file describes.
@@ -871,46 +370,6 @@ class Study:
         from digital_experiments.study.yaml import write
 
         return write(self, path)
-
-    def __repr__(self) -> str:
-        treatments = ", ".join(self.treatments) or "no treatments"
-        return f"Study({self.name}: baseline, {treatments}; {self.replicates} replicates)"
-
-
-_PARAMETERS = (
-    *("experiment", "baseline", "treatments", "replicates", "seed", "hypotheses", "name"),
-    *("description", "executor", "workers", "callbacks", "correction", "retention"),
-)
-
-
-def checked_replicates(replicates: object) -> int:
-    """A number of replicates.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number above 0.
-    """
-    if type(replicates) is not int or replicates < 1:
-        raise ValueError(f"replicates must be a number, 1 or more, not {replicates!r}.")
-    return replicates
-
-
-def _listed(hypotheses: Any) -> Iterable[Any]:
-    if hypotheses is None:
-        return ()
-    single = isinstance(hypotheses, (str, Hypothesis, Mapping)) or callable(hypotheses)
-    return [hypotheses] if single else hypotheses
-
-
-def _nothing() -> Treatment:
-    return Treatment("nothing", {})
-
-
-def _all_of(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return f"The study can't be run. {problems[0]}"
-    return "The study can't be run:\n" + "\n".join(f"  - {problem}" for problem in problems)
 
 
 def _fresh_seed(used: set[int], count: int) -> int:

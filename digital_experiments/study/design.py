@@ -1,0 +1,338 @@
+"""What a study asks: of which experiment, under which conditions, how often, to show what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Self
+
+from digital_experiments.callbacks import Callback, Seed
+from digital_experiments.callbacks.seed import checked_seed
+from digital_experiments.errors import DigitalExperimentsWarning, InvalidStudy, did_you_mean
+from digital_experiments.executors import executor_of
+from digital_experiments.experiment import Experiment
+from digital_experiments.faults import warn_user
+from digital_experiments.ids import check_name
+from digital_experiments.retention import Retention, checked_retention
+from digital_experiments.study.hypotheses import (
+    ALL,
+    BASELINE,
+    Hypothesis,
+    as_hypothesis,
+    checked_choice,
+)
+from digital_experiments.study.plans import Plans
+from digital_experiments.study.statistics import CORRECTIONS, NEEDS_SCIPY, smallest_p
+from digital_experiments.study.treatments import Treatment, as_treatments
+
+_SEED = "seed"
+
+
+class Design:
+    """The part of a study that says what it asks; see :class:`Study`. It runs nothing."""
+
+    def __init__(
+        self,
+        experiment: Experiment[..., Any],
+        baseline: Mapping[str, Any] | None = None,
+        treatments: Any = None,
+        replicates: int = 1,
+        seed: int | None = None,
+        hypotheses: Any = (),
+        name: str | None = None,
+        description: str = "",
+        executor: Any = "serial",
+        workers: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        correction: str | None = "holm",
+        retention: Retention | None = None,
+    ) -> None:
+        if not isinstance(experiment, Experiment):
+            raise TypeError(
+                f"Study expects an experiment, not {experiment!r}: decorate the function with "
+                "@experiment."
+            )
+        if baseline is not None and not isinstance(baseline, Mapping):
+            raise InvalidStudy(f"baseline must be a dict of config values, not {baseline!r}.")
+        self.experiment = experiment
+        self.baseline = dict(baseline or {})
+        self.treatments = as_treatments(treatments)
+        self.replicates = checked_replicates(replicates)
+        self.seed = None if seed is None else checked_seed(seed)
+        self.hypotheses = tuple(map(as_hypothesis, listed(hypotheses)))
+        self.name = check_name(name or experiment.name, "the name of a study")
+        self.description = str(description)
+        self.executor = executor
+        self.workers = workers
+        self.callbacks = tuple(callbacks)
+        self.correction = correction
+        self.retention = checked_retention(retention)
+        if correction is not None:
+            checked_choice("correction", correction, CORRECTIONS)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks must hold Callback objects, not {callback!r}.")
+
+    def with_(self, **changes: Any) -> Self:
+        """The same study with some parameters of its own changed.
+
+        Raises
+        ------
+        TypeError
+            For a parameter that there is not.
+        """
+        given = {name: getattr(self, name) for name in _PARAMETERS}
+        for name in changes:
+            if name not in given:
+                raise TypeError(f"A study has no {name!r}. {did_you_mean(name, given)}")
+        return type(self)(**{**given, **changes})
+
+    def treat(self, name: str, apply: Any = None, /, **config: Any) -> Self:
+        """The same study with one treatment more, or another of that name.
+
+        Parameters
+        ----------
+        name : str
+            What it is called.
+        apply : dict or callable, optional
+            What it does, if that is not said by ``config``.
+        **config
+            Config values.
+        """
+        made = Treatment(name, config if apply is None else apply)
+        return self.with_(treatments={**self.treatments, name: made})
+
+    def expect(self, hypothesis: Any, **how: Any) -> Self:
+        """The same study with one hypothesis more.
+
+        Parameters
+        ----------
+        hypothesis : str, callable or Hypothesis
+            What is to be shown: see :class:`Hypothesis`.
+        **how
+            ``test``, ``paired``, ``alpha``, ``interval``, ``name``; of a function also
+            ``metrics`` and ``ranker``.
+        """
+        if how and isinstance(hypothesis, str):
+            hypothesis = Hypothesis(hypothesis, **how)
+        elif how and callable(hypothesis) and not isinstance(hypothesis, Hypothesis):
+            hypothesis = Hypothesis(verifier=hypothesis, **how)
+        elif how:
+            raise TypeError("How it is tested is said where a Hypothesis is made.")
+        return self.with_(hypotheses=(*self.hypotheses, as_hypothesis(hypothesis)))
+
+    def replicate(self, replicates: int) -> Self:
+        """The same study with another number of replicates."""
+        return self.with_(replicates=replicates)
+
+    @property
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """The config of each condition, defaults included, the baseline first.
+
+        Raises
+        ------
+        InvalidStudy
+            If one can't be made.
+        """
+        found, problems = self._conditions()
+        if problems:
+            raise InvalidStudy(_all_of(problems))
+        return found
+
+    def _conditions(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """The configs of the conditions, and what is wrong with them."""
+        found: dict[str, dict[str, Any]] = {}
+        problems: list[str] = []
+        for name in (BASELINE, *self.treatments):
+            subject = name if name == BASELINE else f"treatment {name!r}"
+            try:
+                found[name] = self._condition(name)
+            except Exception as problem:  # of a function of the user's, too
+                problems.append(f"{subject}: {str(problem) or type(problem).__name__}")
+        return found, problems
+
+    def _condition(self, name: str) -> dict[str, Any]:
+        if name == BASELINE:
+            return self._whole(self.baseline)
+        return self._whole(self.treatments[name].config(self._with_defaults(self.baseline)))
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the function has a parameter ``seed``."""
+        return _SEED in self.experiment._bind.names
+
+    def _with_defaults(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config with the defaults of the function, without a seed of its own."""
+        whole = {**self.experiment._bind.defaults, **config}
+        if self.takes_seed and _SEED not in config:
+            whole.pop(_SEED, None)
+        return whole
+
+    def _whole(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config with the defaults, if it fits the function.
+
+        Raises
+        ------
+        InvalidStudy
+            If it does not.
+        """
+        experiment = self.experiment
+        if self.takes_seed and _SEED in config:
+            raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
+        for name in config:
+            if not experiment._bind.accepts(name) and not self._takes_more:
+                raise InvalidStudy(
+                    f"{experiment.name!r} has no parameter {name!r}. "
+                    + did_you_mean(name, experiment._bind.names)
+                )
+        whole = self._with_defaults(config)
+        try:
+            self.complete(whole)
+        except TypeError as problem:
+            raise InvalidStudy(f"it does not fit {experiment.name!r}: {problem}") from None
+        return whole
+
+    def complete(self, config: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+        """The config that a run has, with a seed if the function takes one.
+
+        Raises
+        ------
+        TypeError
+            If the config does not fit the function.
+        """
+        return self.experiment.complete(self.with_seed(config, seed))
+
+    def with_seed(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The parameters of a run, with a seed if the function takes one."""
+        return {**config, _SEED: seed} if self.takes_seed else dict(config)
+
+    @property
+    def _takes_more(self) -> bool:
+        """Whether the function takes parameters that it does not name."""
+        signature = self.experiment._bind.signature
+        kinds = signature.parameters.values() if signature else []
+        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in kinds)
+
+    def validate(self) -> Self:
+        """See that the study can be run, and say all that is wrong with it.
+
+        Returns
+        -------
+        Study
+            This one.
+
+        Raises
+        ------
+        InvalidStudy
+            With a line for each thing that is wrong.
+
+        Warns
+        -----
+        DigitalExperimentsWarning
+            If a test could not come to a verdict with so few replicates.
+        """
+        _, problems = self._conditions()
+        if find_spec("scipy") is None:
+            problems.append(NEEDS_SCIPY)
+        names = [BASELINE, *self.treatments]
+        for hypothesis in self.hypotheses:
+            try:
+                hypothesis.check(names)
+            except InvalidStudy as problem:
+                problems.append(str(problem))
+            if (ALL in hypothesis.conditions or hypothesis.verifier) and not self.treatments:
+                problems.append(f"{hypothesis.name!r} is about treatments, of which there are none")
+        try:
+            executor_of(self.executor, self.workers if isinstance(self.executor, str) else None)
+        except (ValueError, TypeError, ModuleNotFoundError) as problem:
+            problems.append(f"executor: {problem}")
+        if problems:
+            raise InvalidStudy(_all_of(problems))
+        for hypothesis in self.hypotheses:
+            self._warn_of_too_few(hypothesis)
+        return self
+
+    def _warn_of_too_few(self, hypothesis: Hypothesis) -> None:
+        if hypothesis.verifier is not None or self.replicates < 2:
+            return
+        side = "two-sided" if hypothesis.operator == "!=" else "greater"
+        count = self.replicates
+        least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)
+        if least > hypothesis.alpha:
+            warn_user(
+                f"With {count} replicates the smallest p-value for {hypothesis.name!r} is "
+                f"{least:.2g}, above alpha = {hypothesis.alpha:g}: it can't be shown.",
+                DigitalExperimentsWarning,
+            )
+
+    def treatment(self, name: str) -> Treatment:
+        """The treatment of a name.
+
+        Raises
+        ------
+        InvalidStudy
+            If there is none.
+        """
+        if name == BASELINE:
+            return nothing()
+        if name not in self.treatments:
+            hint = did_you_mean(name, [BASELINE, *self.treatments])
+            raise InvalidStudy(f"There is no treatment {name!r}. {hint}")
+        return self.treatments[name]
+
+    def seeded(self) -> Experiment[..., Any]:
+        """The experiment with the study's callbacks, and one that seeds, if it has none.
+
+        Each replicate is a run of its own, so a cache is not asked.
+        """
+        own = [*self.experiment._options["callbacks"], *self.callbacks]
+        if not any(isinstance(callback, Seed) for callback in own):
+            own.append(Seed())
+        return self.experiment.with_(callbacks=own, cache=False)
+
+    @property
+    def plans(self) -> Plans:
+        """The plans of this study in the experiment's store."""
+        return Plans(str(self.experiment.root), self.name)
+
+    def __repr__(self) -> str:
+        treatments = ", ".join(self.treatments) or "no treatments"
+        return f"Study({self.name}: baseline, {treatments}; {self.replicates} replicates)"
+
+
+_PARAMETERS = (
+    *("experiment", "baseline", "treatments", "replicates", "seed", "hypotheses", "name"),
+    *("description", "executor", "workers", "callbacks", "correction", "retention"),
+)
+
+
+def checked_replicates(replicates: object) -> int:
+    """A number of replicates.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number above 0.
+    """
+    if type(replicates) is not int or replicates < 1:
+        raise ValueError(f"replicates must be a number, 1 or more, not {replicates!r}.")
+    return replicates
+
+
+def listed(hypotheses: Any) -> Iterable[Any]:
+    """Hypotheses, where one may be given without a list."""
+    if hypotheses is None:
+        return ()
+    single = isinstance(hypotheses, (str, Hypothesis, Mapping)) or callable(hypotheses)
+    return [hypotheses] if single else hypotheses
+
+
+def nothing() -> Treatment:
+    """A treatment that leaves the baseline as it is."""
+    return Treatment("nothing", {})
+
+
+def _all_of(problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return f"The study can't be run. {problems[0]}"
+    return "The study can't be run:\n" + "\n".join(f"  - {problem}" for problem in problems)

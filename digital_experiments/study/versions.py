@@ -1,0 +1,230 @@
+"""The times that a study was run, and what came of each. Reads; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from digital_experiments.errors import VersionNotFound, did_you_mean
+from digital_experiments.observation import Observation
+from digital_experiments.selection import STATUSES
+from digital_experiments.study.design import Design, listed
+from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
+from digital_experiments.study.outcome import Outcome, Replicate
+from digital_experiments.study.plans import CONFIRMATION, Plan, plain_config, seed_of
+
+if TYPE_CHECKING:
+    from digital_experiments.study.study import Study
+
+
+class Version(NamedTuple):
+    """One time that a study was run.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    made : str
+        When its plan was written, in UTC.
+    kind : str
+        ``study``, ``confirmation`` or ``search``.
+    treatments : list of str
+        Its conditions besides the baseline.
+    replicates : int
+        How many of each.
+    seed : int
+        What their seeds are made from.
+    complete : bool
+        Whether every run has completed.
+    id : str
+        Of its plan.
+    """
+
+    number: int
+    made: str
+    kind: str
+    treatments: list[str]
+    replicates: int
+    seed: int
+    complete: bool
+    id: str
+
+
+class Versioned(Design):
+    """The part of a study that knows its versions; see :class:`Study`."""
+
+    def versions(self) -> list[Version]:
+        """Every time that the study was run, the oldest first."""
+        plans = self.plans
+        found = []
+        for number, plan in enumerate(plans.all(), 1):
+            ending = plans.ending(plan)
+            complete = ending is not None and ending["completed"] >= plan.size
+            treatments = [name for name in plan.conditions if name != BASELINE]
+            told = (plan.kind, treatments, plan.replicates, plan.seed, complete, plan.id)
+            found.append(Version(number, plan.made, *told))
+        return found
+
+    def progress(self, version: int | None = None) -> tuple[int, int]:
+        """How many runs of a version have completed, and of how many; opens no result.
+
+        Raises
+        ------
+        VersionNotFound
+            If there is no such version.
+        """
+        _, plan = self._plan(version)
+        done = sum(o.observation.status == "completed" for o in self.replicates_of(plan))
+        return done, plan.size
+
+    def _plan(self, version: int | None) -> tuple[int, Plan]:
+        plans = self.plans.all()
+        if version is None and plans:
+            return len(plans), plans[-1]
+        if version is None or not 1 <= version <= len(plans):
+            asked = f"no version {version}" if version is not None else "not been run yet"
+            has = f"It has {len(plans)}." if plans else "It has none in this store."
+            raise VersionNotFound(f"Study {self.name!r} has {asked}. {has}")
+        return version, plans[version - 1]
+
+    def load(self, version: int | None = None, hypotheses: Any = None) -> Outcome:
+        """What came of a version.
+
+        Parameters
+        ----------
+        version : int, optional
+            By default the newest.
+        hypotheses : optional
+            What to test in place of what was planned.
+
+        Raises
+        ------
+        VersionNotFound
+            If there is no such version.
+
+        Notes
+        -----
+        To look at a confirmation that has not ended is noted in it.
+        """
+        number, plan = self._plan(version)
+        if plan.kind == "search":
+            plan = self._with_trials(plan)
+        found = self.replicates_of(plan)
+        done = sum(one.observation.status == "completed" for one in found)
+        if plan.kind == CONFIRMATION and done < plan.size:
+            self.plans.look(plan, done)
+        asked = (
+            self._of_plan(plan) if hypotheses is None else map(as_hypothesis, listed(hypotheses))
+        )
+        return Outcome(cast("Study", self), plan, number, found, list(asked))
+
+    def _with_trials(self, plan: Plan) -> Plan:
+        """The plan of a search with the trials that were made as its conditions."""
+        conditions = dict[str, Any]()
+        for run in self.runs_of(plan.id):
+            conditions.setdefault(
+                run.facts["study"]["treatment"], plain_config(run.shown("config"))
+            )
+        return replace(plan, conditions=conditions)
+
+    def _of_plan(self, plan: Plan) -> list[Hypothesis]:
+        """The hypotheses of a plan; functions are found among the study's."""
+        found = []
+        for told in plan.hypotheses:
+            function = told.get("function")
+            mine = next((h for h in self.hypotheses if h.to_plain() == told), None)
+            if mine is not None:
+                found.append(mine)
+            elif function is None:
+                found.append(Hypothesis(**told))
+        return found
+
+    def replicates_of(self, plan: Plan) -> list[Replicate]:
+        """The newest attempt at each replicate of a plan; one that completed before others."""
+        found: dict[tuple[str, int], Observation] = {}
+        for id in (*plan.continues, plan.id):
+            for observation in self.runs_of(id):
+                told = observation.facts["study"]
+                key = (told["treatment"], told["replicate"])
+                known = found.get(key)
+                if known is None or known.status != "completed":
+                    found[key] = observation
+        return [
+            Replicate(name, number, seed_of(plan.seed, number), observation)
+            for (name, number), observation in found.items()
+            if name in plan.conditions and number < plan.replicates
+        ]
+
+    def runs_of(self, plan: str) -> Iterable[Observation]:
+        """The runs that were made for a plan, whatever became of them, the oldest first."""
+        try:
+            return self.experiment.observations(
+                current_code_only=False,
+                status=list(STATUSES),
+                where=f"metadata.study.plan == '{plan}'",
+            )
+        except LookupError:  # no run has begun
+            return []
+
+    def load_all(self) -> dict[str, tuple[int, Outcome]]:
+        """Per condition the newest version that has completed runs of it, with its number."""
+        found: dict[str, tuple[int, Outcome]] = {}
+        for number in range(len(self.plans.all()), 0, -1):
+            if self._plan(number)[1].kind == "search":
+                continue
+            outcome = self.load(number)
+            for name in outcome.plan.conditions:
+                if name not in found and not outcome.metrics(name).empty:
+                    found[name] = (number, outcome)
+        return found
+
+    def artefacts(
+        self,
+        name: str,
+        treatment: str = BASELINE,
+        version: int | None = None,
+        require_complete: bool = False,
+    ) -> list[Path]:
+        """The files of a name that a condition's replicates left, in their order.
+
+        Given to another experiment as a parameter, such a path tells what that run came from:
+        :attr:`Observation.inputs`.
+
+        Parameters
+        ----------
+        name : str
+            The file, below each run's own folder.
+        treatment : str
+            The condition.
+        version : int, optional
+            By default the newest.
+        require_complete : bool
+            Whether a version some of whose runs have not completed is refused.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no replicate left it; with ``require_complete`` if one did not, or has not
+            completed.
+        VersionNotFound, UnknownColumn
+            For a version or a condition that there is not.
+        """
+        outcome = self.load(version)
+        outcome._of(treatment)
+        runs = [one.observation for one in outcome.replicates if one.treatment == treatment]
+        paths = [path for run in runs if (path := run.dir / name).exists()]
+        planned = outcome.plan.replicates
+        if require_complete and not (outcome.is_complete and len(paths) == planned):
+            raise FileNotFoundError(
+                f"{outcome.title} is not complete: {len(paths)} of {planned} replicates of "
+                f"{treatment!r} have {name!r}, and {len(outcome.errors)} runs failed."
+            )
+        if not paths:
+            left = sorted({path.name for run in runs for path in run.artefacts()})
+            hint = did_you_mean(name, left)
+            raise FileNotFoundError(f"No replicate of {treatment!r} has left {name!r}. {hint}")
+        return paths
+
+    artifacts = artefacts
