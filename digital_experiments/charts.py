@@ -224,7 +224,7 @@ def strips(some: Sequence[Strip], name: str) -> str:
     for n, strip in enumerate(some):
         y, shade = 10 + (n + 0.5) * height, colour(n)
         parts.append(
-            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(strip.label[:22])}'
+            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(strip.label))}'
             "</text>"
         )
         parts += [
@@ -245,6 +245,11 @@ def strips(some: Sequence[Strip], name: str) -> str:
                 f'stroke="Canvas"><title>{escape(told)}</title></path>'
             )
     return _svg("".join(parts), [], whole)
+
+
+def _short(label: str, length: int = 22) -> str:
+    """A label that has room: the start and the end of a long one, which tell it from others."""
+    return label if len(label) <= length else f"{label[: length // 2 - 1]}…{label[-length // 2 :]}"
 
 
 def _between(share: float | None) -> str:

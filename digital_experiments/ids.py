@@ -95,6 +95,10 @@ def started(id: str) -> float:
     return seconds + int(id[20:26]) / _MICROSECONDS
 
 
+FULL_ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}")
+"""What the ids that are made here look like."""
+
+
 def looks_like_id(text: str) -> bool:
     """Whether a text starts as ids do: with a time.
 

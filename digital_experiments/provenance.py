@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.facts import duration_text
+from digital_experiments.ids import FULL_ID
 from digital_experiments.views import printable, short_repr
 
 if TYPE_CHECKING:
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _DIGITS = 8  # of a digest
-_ID = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}"
-_FILE = re.compile(rf"[\\/]storage[\\/]({_ID})[\\/]([^'\"\n]+)")
+_FILE = re.compile(rf"[\\/]storage[\\/]({FULL_ID.pattern})[\\/]([^'\"\n]+)")
 _STYLES = {"failed": "red", "cached": "cyan", "running": "yellow"}
 
 

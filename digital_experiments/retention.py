@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from digital_experiments.series import FILE as SERIES
 
 if TYPE_CHECKING:
     from digital_experiments.backends import Backend
+    from digital_experiments.store.query import Query
     from digital_experiments.upkeep import Pruned
 
 _KEEP, _BIG = "DE_ARTEFACT_RETENTION", "DE_BIG_FILE_THRESHOLD_MB"
@@ -24,9 +26,13 @@ def _told(variable: str, default: float) -> float:
     if text is None:
         return default
     try:
-        return float(text)
+        number = float(text)
+        if not math.isfinite(number) or (type(default) is int and number != int(number)):
+            raise ValueError
     except ValueError:
-        raise ValueError(f"{variable} must be a number, not {text!r}.") from None
+        kind = "a whole number" if type(default) is int else "a number"
+        raise ValueError(f"{variable} must be {kind}, not {text!r}.") from None
+    return number
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,14 @@ class Retention:
     """
 
     keep: int = field(default_factory=lambda: int(_told(_KEEP, 3)))
-    big_file_mb: float = field(default_factory=lambda: _told(_BIG, 10))
+    big_file_mb: float = field(default_factory=lambda: _told(_BIG, 10.0))
 
     def __post_init__(self) -> None:
         if type(self.keep) is not int:
             raise ValueError(f"keep must be a number of versions, not {self.keep!r}.")
-        if isinstance(self.big_file_mb, bool) or not isinstance(self.big_file_mb, (int, float)):
-            raise ValueError(
-                f"big_file_mb must be a number of megabytes, not {self.big_file_mb!r}."
-            )
+        size = self.big_file_mb
+        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < math.inf:
+            raise ValueError(f"big_file_mb must be a number of megabytes, 0 or more, not {size!r}.")
 
     def apply(self, root: str, versions: Sequence[Sequence[str]]) -> list[Pruned]:
         """Remove what is not to be kept.
@@ -97,13 +102,26 @@ class Retention:
         """Remove files of the older ones among the runs of an experiment that left any."""
         from digital_experiments.store.layout import STORAGE
         from digital_experiments.store.query import Query
+        from digital_experiments.store.studies import study_names
 
         root = str(backend.root)
         chosen = Selection(frozenset(STATUSES) - {"running"}, name, newest_first=True)
         with os.scandir(f"{root}/{STORAGE}") as folders:
             there = {folder.name for folder in folders if set(os.listdir(folder)) - {SERIES}}
-        ids = [id for id in Query(backend.index, chosen).table(["id"])["id"] if id in there]
-        self.apply(root, [[id] for id in ids])
+        query = Query(backend.index, chosen)
+        ids = [id for id in query.table(["id"])["id"] if id in there]
+        of_studies = set(_of_studies(query)) if study_names(root) else ()
+        self.apply(root, [[id] for id in ids if id not in of_studies])
+
+
+def _of_studies(query: Query) -> list[str]:
+    """The runs that are part of studies, whose versions decide on their files."""
+    try:
+        table = query.table(["id", "metadata.study.plan"])
+    except LookupError:
+        return []
+    plans = table["metadata.study.plan"]
+    return [id for id, plan in zip(table["id"], plans, strict=True) if isinstance(plan, str)]
 
 
 def checked_retention(retention: object) -> Retention | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from digital_experiments.callbacks.base import Callback
 from digital_experiments.run import current_run
+from digital_experiments.views import plain_number
 
 SEEDS = 2**32
 """Seeds are whole numbers from 0 up to this."""
@@ -24,7 +25,8 @@ class Seed(Callback):
     Parameters
     ----------
     seed : int, optional
-        The seed of every run. By default a run's parameter ``seed``, if it has one.
+        The seed of every run. By default a run's parameter ``seed``, if it has one that is a
+        seed.
     auto_seed : bool
         Whether a run that has no seed so far gets one of its own, drawn at random. Otherwise
         one is drawn for all.
@@ -61,6 +63,10 @@ class Seed(Callback):
         seed_fn: Callable[[int], object] | None = None,
     ) -> None:
         self.seed = None if seed is None else checked_seed(seed)
+        if not isinstance(auto_seed, bool):
+            raise TypeError(f"auto_seed must be True or False, not {auto_seed!r}.")
+        if seed_fn is not None and not callable(seed_fn):
+            raise TypeError(f"seed_fn must be a function of the seed, not {seed_fn!r}.")
         self.auto_seed = auto_seed
         self.seed_fn = seed_fn or seed_generators
         self._for_all = secrets.randbelow(SEEDS)
@@ -78,8 +84,9 @@ class Seed(Callback):
         if self.seed is not None:
             return self.seed
         given = config.get("seed")
-        if type(given) is int and 0 <= given < SEEDS:
-            return given
+        whole = given if type(given) is int else plain_number(given)
+        if type(whole) is int and 0 <= whole < SEEDS:
+            return whole
         return secrets.randbelow(SEEDS) if self.auto_seed else self._for_all
 
 

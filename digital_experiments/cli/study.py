@@ -58,6 +58,8 @@ def run(
 ) -> None:
     """Run every replicate of every condition, and show what it proves.
 
+    Exits with 1 if a run failed.
+
     \b
     digital-experiments study run study.yaml
     digital-experiments study run study.yaml --resume --replicates 50 --executor process
@@ -67,6 +69,7 @@ def run(
         strategy=strategy, executor=executor, workers=workers, replicates=replicates
     )
     _show(outcome, page)
+    raise SystemExit(1 if outcome.errors else 0)
 
 
 @study.command()

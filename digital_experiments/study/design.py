@@ -52,8 +52,11 @@ class Design:
                 f"Study expects an experiment, not {experiment!r}: decorate the function with "
                 "@experiment."
             )
-        if baseline is not None and not isinstance(baseline, Mapping):
+        named = isinstance(baseline, Mapping) and all(isinstance(key, str) for key in baseline)
+        if baseline is not None and not named:
             raise InvalidStudy(f"baseline must be a dict of config values, not {baseline!r}.")
+        if not isinstance(callbacks, Iterable):
+            raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}.")
         self.experiment = experiment
         self.baseline = dict(baseline or {})
         self.treatments = as_treatments(treatments)
@@ -87,20 +90,27 @@ class Design:
                 raise TypeError(f"A study has no {name!r}. {did_you_mean(name, given)}")
         return type(self)(**{**given, **changes})
 
-    def treat(self, name: str, apply: Any = None, /, **config: Any) -> Self:
+    def treat(self, name: str | Treatment, apply: Any = None, /, **config: Any) -> Self:
         """The same study with one treatment more, or another of that name.
 
         Parameters
         ----------
-        name : str
-            What it is called.
-        apply : dict or callable, optional
+        name : str or Treatment
+            What it is called; or a treatment as it is.
+        apply : dict, callable or Treatment, optional
             What it does, if that is not said by ``config``.
         **config
             Config values.
         """
-        made = Treatment(name, config if apply is None else apply)
-        return self.with_(treatments={**self.treatments, name: made})
+        if config and (apply is not None or isinstance(name, Treatment)):
+            raise TypeError("What a treatment does is said once: by a dict, or by its values.")
+        if isinstance(name, Treatment):
+            made = name if apply is None else Treatment(name.name, apply)
+        elif isinstance(apply, Treatment):
+            made = Treatment(name, apply.apply)
+        else:
+            made = Treatment(name, config if apply is None else apply)
+        return self.with_(treatments={**self.treatments, made.name: made})
 
     def expect(self, hypothesis: Any, **how: Any) -> Self:
         """The same study with one hypothesis more.
@@ -134,24 +144,31 @@ class Design:
         InvalidStudy
             If one can't be made.
         """
-        found, problems = self._conditions()
+        found, problems = self.configs()
         if problems:
             raise InvalidStudy(_all_of(problems))
         return found
 
-    def _conditions(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def configs(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """The configs of the conditions, and what is wrong with them."""
         found: dict[str, dict[str, Any]] = {}
         problems: list[str] = []
         for name in (BASELINE, *self.treatments):
             subject = name if name == BASELINE else f"treatment {name!r}"
             try:
-                found[name] = self._condition(name)
+                found[name] = self.condition(name)
             except Exception as problem:  # of a function of the user's, too
                 problems.append(f"{subject}: {str(problem) or type(problem).__name__}")
         return found, problems
 
-    def _condition(self, name: str) -> dict[str, Any]:
+    def condition(self, name: str) -> dict[str, Any]:
+        """The config of one condition.
+
+        Raises
+        ------
+        InvalidStudy
+            If it does not fit the function.
+        """
         if name == BASELINE:
             return self._whole(self.baseline)
         return self._whole(self.treatments[name].config(self._with_defaults(self.baseline)))
@@ -231,7 +248,7 @@ class Design:
         DigitalExperimentsWarning
             If a test could not come to a verdict with so few replicates.
         """
-        _, problems = self._conditions()
+        _, problems = self.configs()
         if find_spec("scipy") is None:
             problems.append(NEEDS_SCIPY)
         names = [BASELINE, *self.treatments]
@@ -248,22 +265,27 @@ class Design:
             problems.append(f"executor: {problem}")
         if problems:
             raise InvalidStudy(_all_of(problems))
-        for hypothesis in self.hypotheses:
-            self._warn_of_too_few(hypothesis)
+        self._warn_of_too_few()
         return self
 
-    def _warn_of_too_few(self, hypothesis: Hypothesis) -> None:
-        if hypothesis.verifier is not None or self.replicates < 2:
-            return
-        side = "two-sided" if hypothesis.operator == "!=" else "greater"
-        count = self.replicates
-        least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)
-        if least > hypothesis.alpha:
-            warn_user(
-                f"With {count} replicates the smallest p-value for {hypothesis.name!r} is "
-                f"{least:.2g}, above alpha = {hypothesis.alpha:g}: it can't be shown.",
-                DigitalExperimentsWarning,
-            )
+    def _warn_of_too_few(self) -> None:
+        """Warn of hypotheses that could not be shown whatever is found."""
+        asked = [h for h in self.hypotheses if h.verifier is None]
+        treatments = list(self.treatments)
+        total = len(self.hypotheses) - len(asked)
+        total += sum(len(hypothesis.for_each(treatments)) for hypothesis in asked)
+        count, times = self.replicates, total if self.correction else 1
+        for hypothesis in asked:
+            side = "two-sided" if hypothesis.operator == "!=" else "greater"
+            least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)
+            if count > 1 and min(1.0, least * times) > hypothesis.alpha:
+                among = f" among {total}" if times > 1 else ""
+                warn_user(
+                    f"With {count} replicates the smallest p-value for {hypothesis.name!r}{among} "
+                    f"is {min(1.0, least * times):.2g}, above alpha = {hypothesis.alpha:g}: it "
+                    "can't be shown.",
+                    DigitalExperimentsWarning,
+                )
 
     def treatment(self, name: str) -> Treatment:
         """The treatment of a name.
@@ -273,27 +295,26 @@ class Design:
         InvalidStudy
             If there is none.
         """
-        if name == BASELINE:
-            return nothing()
         if name not in self.treatments:
-            hint = did_you_mean(name, [BASELINE, *self.treatments])
+            hint = did_you_mean(name, self.treatments)
             raise InvalidStudy(f"There is no treatment {name!r}. {hint}")
         return self.treatments[name]
 
     def seeded(self) -> Experiment[..., Any]:
         """The experiment with the study's callbacks, and one that seeds, if it has none.
 
-        Each replicate is a run of its own, so a cache is not asked.
+        Each replicate is a run of its own, so a cache is not asked; and files are kept by version,
+        not by run.
         """
         own = [*self.experiment._options["callbacks"], *self.callbacks]
         if not any(isinstance(callback, Seed) for callback in own):
             own.append(Seed())
-        return self.experiment.with_(callbacks=own, cache=False)
+        return self.experiment.with_(callbacks=own, cache=False, retention=None)
 
     @property
     def plans(self) -> Plans:
         """The plans of this study in the experiment's store."""
-        return Plans(str(self.experiment.root), self.name)
+        return Plans(str(self.experiment.root), self.name, self.experiment.name)
 
     def __repr__(self) -> str:
         treatments = ", ".join(self.treatments) or "no treatments"
@@ -323,13 +344,10 @@ def listed(hypotheses: Any) -> Iterable[Any]:
     """Hypotheses, where one may be given without a list."""
     if hypotheses is None:
         return ()
+    if not callable(hypotheses) and not isinstance(hypotheses, (Hypothesis, Iterable)):
+        raise TypeError(f"hypotheses must be texts or functions, not {hypotheses!r}.")
     single = isinstance(hypotheses, (str, Hypothesis, Mapping)) or callable(hypotheses)
     return [hypotheses] if single else hypotheses
-
-
-def nothing() -> Treatment:
-    """A treatment that leaves the baseline as it is."""
-    return Treatment("nothing", {})
 
 
 def _all_of(problems: Sequence[str]) -> str:

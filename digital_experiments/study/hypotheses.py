@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from digital_experiments.errors import InvalidHypothesis, did_you_mean
+from digital_experiments.errors import DamagedRecord, InvalidHypothesis, did_you_mean
 from digital_experiments.study.statistics import INTERVALS, TESTS
 
 BASELINE = "baseline"
@@ -19,7 +20,7 @@ Verifier = Callable[[Values, Values], Mapping[str, Any]]
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TOKEN = re.compile(
     rf"""\s*(?:
-      (?P<within>\+\s*/?\s*-|±)
+      (?P<within>\+/?-|±)
     | (?P<compare><=|>=|==|!=|<|>|≤|≥|≠)
     | (?P<sign>[+-])(?=\s)
     | (?P<number>{_NUMBER})(?![\w.])
@@ -28,6 +29,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _SAME = {"≤": "<=", "≥": ">=", "≠": "!="}
+_GIVEN = ("text", "test", "paired", "alpha", "interval", "verifier", "metrics", "ranker", "name")
 _EXAMPLE = "'high.accuracy > baseline.accuracy'"
 
 
@@ -39,7 +41,7 @@ class Column:
     metric: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hypothesis:
     """What a study is to show, and how it is tested.
 
@@ -96,20 +98,25 @@ class Hypothesis:
     paired: bool | None = None
     alpha: float = 0.05
     interval: str = "t"
-    verifier: Verifier | None = field(default=None, compare=False)
+    verifier: Verifier | None = None
     metrics: Any = None
-    ranker: Callable[[Any], float] | None = field(default=None, compare=False)
+    ranker: Callable[[Any], float] | None = None
     name: str = ""
-    left: Column | None = field(default=None, init=False, compare=False)
-    right: Column | float = field(default=0.0, init=False, compare=False)
-    operator: str = field(default="", init=False, compare=False)
-    margin: float = field(default=0.0, init=False, compare=False)
+    left: Column | None = field(default=None, init=False)
+    right: Column | float = field(default=0.0, init=False)
+    operator: str = field(default="", init=False)
+    margin: float = field(default=0.0, init=False)
+    _plain: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         checked_choice("test", self.test, TESTS)
         checked_choice("interval", self.interval, INTERVALS)
         if not (isinstance(self.alpha, float) and 0 < self.alpha < 1):
             raise ValueError(f"alpha must be a number between 0 and 1, not {self.alpha!r}.")
+        if self.paired not in (None, True, False):
+            raise ValueError(f"paired must be True, False or None, not {self.paired!r}.")
+        if self.ranker is not None and not callable(self.ranker):
+            raise TypeError(f"ranker must be a function of a verdict, not {self.ranker!r}.")
         if (self.verifier is None) == (not self.text):
             raise InvalidHypothesis(f"A hypothesis is a text, such as {_EXAMPLE}, or a function.")
         if self.verifier is not None:
@@ -154,18 +161,64 @@ class Hypothesis:
         found = []
         for name in treatments:
             if name not in named:
-                left, right = _with(self.left, name), _with(self.right, name)
-                text = self.name.replace(f"{ALL}.", f"{name}.")
-                found.append((text, left, right))
+                text = self.text.replace(f"{ALL}.", f"{name}.")
+                told = text if self.name == self.text else f"{self.name}: {name}"
+                found.append((told, _with(self.left, name), _with(self.right, name)))
         return found
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it stands for a function that is not here."""
+        return self.verifier is _absent
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Hypothesis:
+        """The hypothesis that a plan tells of; a function is not in it.
+
+        Raises
+        ------
+        DamagedRecord
+            If it tells of none.
+        """
+        if "function" in plain:
+            made = cls(verifier=_absent, name=str(plain["text"]))
+            made._plain.update(plain)
+            return made
+        try:
+            return cls(**plain)
+        except (TypeError, ValueError) as problem:
+            raise DamagedRecord(f"A plan holds what is no hypothesis: {problem}") from problem
 
     def to_plain(self) -> dict[str, Any]:
         """What a plan keeps of it."""
-        plain: dict[str, Any] = {"text": self.text or self.name, "test": self.test}
-        plain |= {"paired": self.paired, "alpha": self.alpha, "interval": self.interval}
-        if self.verifier is not None:
-            plain["function"] = f"{self.verifier.__module__}.{self.name}"
-        return plain
+        if not self._plain:
+            self._plain.update(text=self.text or self.name, name=self.name, test=self.test)
+            self._plain.update(paired=self.paired, alpha=self.alpha, interval=self.interval)
+            if self.verifier is not None:
+                self._plain.update(function=_identity(self.verifier), metrics=self.metrics)
+        return dict(self._plain)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hypothesis) and self.to_plain() == other.to_plain()
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.name))
+
+
+def _absent(baseline: Values, treatment: Values) -> Mapping[str, Any]:
+    """Stands for a function that a plan names and that is not here."""
+    raise LookupError("the function is not here")
+
+
+def _identity(function: Callable[..., Any]) -> str:
+    """What tells a function from others: its name, and a digest of its code."""
+    from digital_experiments.fingerprint import Fingerprint
+
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    try:
+        return f"{name} {Fingerprint(function).value}"
+    except Exception:  # objects that the code reaches may raise anything
+        return str(name)
 
 
 def _with(side: Any, name: str) -> Any:
@@ -187,6 +240,9 @@ def as_hypothesis(given: Any) -> Hypothesis:
     if isinstance(given, str):
         return Hypothesis(given)
     if isinstance(given, Mapping):
+        for key in given:
+            if key not in _GIVEN:
+                raise InvalidHypothesis(f"A hypothesis has no {key!r}. {did_you_mean(key, _GIVEN)}")
         return Hypothesis(**given)
     if callable(given):
         return Hypothesis(verifier=given)
@@ -222,6 +278,10 @@ def _parsed(text: str) -> dict[str, Any]:
         )
     if within and not margin > 0:
         raise InvalidHypothesis(f"{text!r}: the margin of an equivalence must be above 0.")
+    if not math.isfinite(margin) or (isinstance(right, float) and not math.isfinite(right)):
+        raise InvalidHypothesis(f"{text!r}: its numbers must be finite.")
+    if left == right:
+        raise InvalidHypothesis(f"{text!r} compares {left.condition!r} with itself.")
     if operator == "!=" and margin:
         raise InvalidHypothesis(f"{text!r}: != goes without a margin.")
     return {"left": left, "operator": operator, "right": right, "margin": margin}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from digital_experiments.ids import utc_text
-from digital_experiments.study.plans import Plan, Plans
+from digital_experiments.study.hypotheses import Hypothesis
+from digital_experiments.study.plans import Plan, Plans, all_plans
 from digital_experiments.study.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -50,19 +51,24 @@ class Integrity:
         old = [one for one in replicates if one.observation.id < plan.id]
         if old:
             found.append((REUSED, f"{len(old)} runs were made before the plan"))
-        explored = _explored(plans, plan)
+        explored, missing = _explored(plans, plan)
         again = {one.seed for one in replicates} & {s for other in explored for s in other.seeds}
         if again:
-            found.append((REUSED, f"{len(again)} seeds were used by what is to be confirmed"))
+            found.append((REUSED, f"{len(again)} seeds were used by runs before the plan"))
         codes = {one.observation.facts.get("fingerprint") for one in replicates}
         if codes - {plan.fingerprint}:
             found.append((CODE, "some runs were made by other code than the plan"))
         if explored and explored[0].fingerprint != plan.fingerprint:
             found.append((CODE, "the code is not that of what is to be confirmed"))
+        if missing:
+            found.append((REUSED, f"{missing} plans that it must not share seeds with are gone"))
         done = sum(one.observation.status == "completed" for one in replicates)
         if done < plan.size:
             found.append((INCOMPLETE, f"{done} of {plan.size} runs have completed"))
         reasons = [reason for _, reason in found]
+        tried = _tried(plans, plan)
+        if tried:
+            reasons.append(f"{tried} earlier confirmations of the same were begun")
         for look in plans.looks(plan):
             when = utc_text(look["time"])[:16].replace("T", " ")
             reasons.append(f"looked at after {look['completed']} of {look['planned']} runs, {when}")
@@ -75,16 +81,16 @@ class Integrity:
         return f"{self.status}: {'; '.join(self.reasons)}" if self.reasons else self.status
 
 
-def judged(found: Sequence[Verdict], integrity: Integrity, plan: Plan) -> list[Verdict]:
+def judged(
+    found: Sequence[Verdict], integrity: Integrity, planned: Sequence[Hypothesis]
+) -> list[Verdict]:
     """Verdicts with what is to be held against each."""
     return [
-        replace(verdict, integrity=integrity.status if _is_planned(verdict, plan) else UNREGISTERED)
+        replace(
+            verdict, integrity=integrity.status if verdict.hypothesis in planned else UNREGISTERED
+        )
         for verdict in found
     ]
-
-
-def _is_planned(verdict: Verdict, plan: Plan) -> bool:
-    return verdict.hypothesis.to_plain() in plan.hypotheses
 
 
 def _part(one: Replicate, name: str) -> object:
@@ -92,7 +98,24 @@ def _part(one: Replicate, name: str) -> object:
     return study.get(name) if isinstance(study, dict) else None
 
 
-def _explored(plans: Plans, plan: Plan) -> list[Plan]:
-    """The plans whose seeds a confirmation must not use, first the one that it confirms."""
-    named = (name.rpartition("/") for name in plan.explored)
-    return [Plans(plans.root, study).read(id) for study, _, id in named]
+def _explored(plans: Plans, plan: Plan) -> tuple[list[Plan], int]:
+    """The plans whose seeds a confirmation must not use, the one that it confirms first.
+
+    And how many of them are not there any more.
+    """
+    found, missing = [], 0
+    for name in plan.explored:
+        study, _, id = str(name).rpartition("/")
+        try:
+            found.append(Plans(plans.root, study, plan.experiment).read(id))
+        except (OSError, ValueError):  # DamagedRecord is a ValueError
+            missing += 1
+    return found, missing
+
+
+def _tried(plans: Plans, plan: Plan) -> int:
+    """How many earlier plans were to confirm the same."""
+    if not plan.explored:
+        return 0
+    others = all_plans(plans.root, plan.experiment)
+    return sum(other.id < plan.id and other.explored[:1] == plan.explored[:1] for other in others)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,18 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.outcome import measured
-from digital_experiments.study.plans import Plan, config_mark, plain_config, seed_of
+from digital_experiments.study.plans import SEARCH, Plan, config_mark, plain_config, seed_of
 from digital_experiments.study.session import git_state
 from digital_experiments.study.treatments import Treatment
 from digital_experiments.study.verdicts import value_of
+from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
 
 Objective = str | Callable[[Observations], float] | None
 
-_KIND = "search"
+_HOW = ("retries", "timeout")
 _SEED = "seed"
 _OBJECTIVE = "objective"
 _BEST = "best"
@@ -53,15 +55,23 @@ def best_of(
         raise TypeError(
             f"optimise expects a controller, such as OptunaSearch(...), not {controller!r}."
         )
-    search = Search(study, replicates, objective)
+    if not (objective is None or isinstance(objective, str) or callable(objective)):
+        raise TypeError(f"objective must be a metric or a function, not {objective!r}.")
+    options = {"executor": study.executor, "workers": study.workers, **how}
+    asked = study.asked(executor=options.pop("executor"), workers=options.pop("workers"))
+    for name in options:
+        if name not in _HOW:
+            raise TypeError(f"A search is not run by {name!r}. {did_you_mean(name, _HOW)}")
     goal, wanted = _goal(controller, objective, direction)
-    executor, workers = how.get("executor") or study.executor, how.get("workers", study.workers)
+    search = Search(asked, replicates, objective, short_repr(controller, 2000), options)
     missing = trials - len(search.observations())
     if missing > 0:
-        controller.control(search, missing, executor=executor, workers=workers)
-    scored = [(o, value) for o in search.observations() if (value := _score(o, goal)) is not None]
+        controller.control(search, missing, executor=asked.executor, workers=asked.workers)
+    found = search.observations()
+    study.plans.end(search.plan, len(found) * replicates, trials * replicates)
+    scored = [(o, value) for o in found if (value := _score(o, goal)) is not None]
     if not scored:
-        _explain(search.observations(), goal)
+        _explain(found, goal)
     choose = min if wanted == "min" else max
     best, score = choose(scored, key=lambda pair: pair[1])
     treatment = Treatment(_BEST, search.differences(best.config))
@@ -80,10 +90,13 @@ def _goal(controller: Any, objective: Objective, direction: str | None) -> tuple
 
 
 def _score(trial: Observation, goal: str | None) -> float | None:
+    """The finite number that a trial came to."""
     cells = measured(trial)
     if goal is None:
-        return next((v for name in cells if (v := value_of(cells, name)) is not None), None)
-    return value_of(cells, goal.removeprefix("metrics."))
+        value = next((v for name in cells if (v := value_of(cells, name)) is not None), None)
+    else:
+        value = value_of(cells, goal.removeprefix("metrics."))
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _explain(trials: Observations, goal: str | None) -> None:
@@ -105,24 +118,39 @@ class Search:
         How many runs a trial is.
     objective : str or callable, optional
         A function adds what it gives to the trials' results, as ``objective``.
+    identity : str
+        What tells this search from others: it goes on where the same one stopped.
+    how : dict
+        ``retries`` and ``timeout``.
     """
 
-    def __init__(self, study: Study, replicates: int, objective: Objective) -> None:
+    def __init__(
+        self,
+        study: Study,
+        replicates: int,
+        objective: Objective,
+        identity: str,
+        how: Mapping[str, Any],
+    ) -> None:
         self.study = study
         self.experiment = study.seeded()
         self.name = study.name
         self.replicates = replicates
         self.objective = objective
-        self.plan = self._planned()
+        self.how = how
+        self.plan = self._planned(identity)
+        told = (run.facts["study"]["treatment"] for run in study.runs_of(self.plan.id))
+        self._names = Counter(name.partition("-")[0] for name in dict.fromkeys(told))
 
-    def _planned(self) -> Plan:
+    def _planned(self, identity: str) -> Plan:
         """The plan of the search that this one goes on with, or a new one."""
         study, plans = self.study, self.study.plans
         fingerprint = self.experiment.fingerprint
         baseline = study.conditions[BASELINE]
         for plan in reversed(plans.all()):
             if (
-                plan.kind == _KIND
+                plan.kind == SEARCH
+                and plan.search == identity
                 and plan.replicates == self.replicates
                 and plan.fingerprint == fingerprint
                 and plan.keys == {BASELINE: config_mark(baseline)}
@@ -132,7 +160,9 @@ class Search:
         plan = Plan(
             id=new_id(),
             study=study.name,
-            kind=_KIND,
+            experiment=study.experiment.name,
+            kind=SEARCH,
+            search=identity,
             conditions={BASELINE: plain_config(baseline)},
             keys={BASELINE: config_mark(baseline)},
             replicates=self.replicates,
@@ -156,6 +186,8 @@ class Search:
         return _unseeded(self.study.complete(self._merged(config)))
 
     def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        if self.study.takes_seed and _SEED in config:
+            raise InvalidStudy("A search can't vary 'seed', which the study gives each replicate.")
         return {**self.study.conditions[BASELINE], **config}
 
     def differences(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +207,8 @@ class Search:
             if run.status == "completed":
                 parts.setdefault(told["treatment"], {}).setdefault(told["replicate"], run)
         whole = [runs for runs in parts.values() if len(runs) >= self.replicates]
-        return Observations(self._trial(list(runs.values())) for runs in whole)
+        trials = (self._trial(list(runs.values())) for runs in whole)
+        return Observations(trial for trial in trials if trial.status == "completed")
 
     def imap(
         self,
@@ -192,7 +225,12 @@ class Search:
         numbers: list[str] = []
         ended: dict[str, list[Observation]] = {}
         made = self.experiment._many(
-            self._runs(asked, numbers), executor, workers, progress=bool(progress), ahead=ahead
+            self._runs(asked, numbers),
+            executor,
+            workers,
+            progress=bool(progress),
+            ahead=ahead,
+            **self.how,
         )
         for place, observation in made:
             trial = numbers[place]
@@ -208,7 +246,8 @@ class Search:
         """The replicates of trials; takes note of which trial each is of."""
         for config in configs:
             mark = config_mark(self.complete(config))[:12]
-            trial = f"{mark}-{len(numbers)}" if mark in numbers else mark
+            self._names[mark] += 1
+            trial = f"{mark}-{self._names[mark]}"
             for number in range(self.replicates):
                 seed = seed_of(self.plan.seed, number)
                 whole = self.study.with_seed(self._merged(config), seed)
@@ -222,15 +261,19 @@ class Search:
         """The runs of a trial as one observation, whose numbers are their means."""
         first = min(runs, key=lambda run: run.id)
         config = _unseeded(first.config)
-        undone = [run.status for run in runs if run.status != "completed"]
-        if undone:
-            metadata = {"status": undone[0], "error": runs[0].error}
+        undone = next((run for run in runs if run.status != "completed"), None)
+        if undone is not None:
+            metadata = {"status": undone.status, "error": undone.error}
             return Observation(first.id, config, None, metadata)
         cells = [measured(run) for run in runs]
         means = {name: _mean(cells, name) for name in cells[0]}
         result: Any = {name: mean for name, mean in means.items() if mean is not None}
         if callable(self.objective):
-            result[_OBJECTIVE] = float(self.objective(Observations(runs)))
+            try:
+                result[_OBJECTIVE] = float(self.objective(Observations(runs)))
+            except Exception as problem:  # the user's
+                told = {"type": type(problem).__name__, "message": f"of the objective: {problem}"}
+                return Observation(first.id, config, None, {"status": "failed", "error": told})
         logged = {name: {"last": result[name]} for name in first.summary if name in result}
         if "result" in result and not callable(self.objective):
             result = result["result"]

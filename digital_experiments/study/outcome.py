@@ -16,6 +16,7 @@ from digital_experiments.files import save
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.rows import row
+from digital_experiments.study.design import listed
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis, as_hypothesis
 from digital_experiments.study.integrity import Integrity, judged
 from digital_experiments.study.plans import Plan, Plans
@@ -73,14 +74,15 @@ class Outcome:
         plan: Plan,
         version: int,
         replicates: Sequence[Replicate],
-        hypotheses: Sequence[Hypothesis],
+        hypotheses: Sequence[Hypothesis] | None = None,
     ) -> None:
         self.study = study
         self.plan = plan
         self.version = version
         order = {name: n for n, name in enumerate(plan.conditions)}
         self.replicates = sorted(replicates, key=lambda one: (order[one.treatment], one.number))
-        self.hypotheses = list(hypotheses)
+        self.planned = planned_hypotheses(plan, study.hypotheses)
+        self.hypotheses = self.planned if hypotheses is None else list(hypotheses)
 
     @property
     def observations(self) -> Observations:
@@ -134,7 +136,10 @@ class Outcome:
         return self._cells[treatment]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A row for each replicate: condition, number, seed, status, id, and all metrics."""
+        """A row for each replicate: condition, number, seed, status, id, and all metrics.
+
+        A metric that is called as one of the first five has ``result.`` before its name.
+        """
         import pandas
 
         rows = []
@@ -142,7 +147,8 @@ class Outcome:
             cells = self._cells[one.treatment].get(one.number, {})
             told = {"treatment": one.treatment, "replicate": one.number, "seed": one.seed}
             told |= {"status": one.observation.status, "id": one.observation.id}
-            rows.append({**told, **cells})
+            named = {f"result.{k}" if k in told else k: v for k, v in cells.items()}
+            rows.append({**told, **named})
         columns = ["treatment", "replicate", "seed", "status", "id"]
         return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=columns)
 
@@ -191,9 +197,20 @@ class Outcome:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """What was found for each hypothesis, and each treatment that it is about."""
-        found = verdicts(self.hypotheses, self._cells, self.plan.replicates, self.plan.correction)
-        return judged(found, self.integrity, self.plan)
+        """What was found for each hypothesis, and each treatment that it is about.
+
+        P-values are corrected for the number of all hypotheses of the plan; those of hypotheses
+        that came later for the number of both.
+        """
+        plan = self.plan
+        later = [h for h in self.hypotheses if h not in self.planned]
+        found = verdicts(self.planned, self._cells, plan.replicates, plan.correction)
+        if later:
+            both = [*self.planned, *later]
+            more = verdicts(both, self._cells, plan.replicates, plan.correction)
+            found += more[len(found) :]
+        asked = [v for h in self.hypotheses for v in found if v.hypothesis == h]
+        return judged(asked, self.integrity, self.planned)
 
     @cached_property
     def integrity(self) -> Integrity:
@@ -235,20 +252,17 @@ class Outcome:
             raise VersionNotFound(f"{self.title} has no runs that completed with a number.")
         return self.ranking[0][0]
 
-    def power(
-        self,
-        effect: float,
-        power: float = 0.8,
-        hypothesis: int | str = 0,
-    ) -> int:
-        """How many replicates would be needed to show an effect.
+    def power(self, effect: float, power: float = 0.8, hypothesis: int | str = 0) -> int:
+        """How many replicates would be needed to show a hypothesis.
 
-        By the spread that was seen, and a t test at the level of the hypothesis.
+        By the spread that was seen and a t test, at the level that is left when it is divided by
+        the number of hypotheses. Tests of ranks need about a twentieth more.
 
         Parameters
         ----------
         effect : float
-            The true difference, in the units of the metric.
+            The true difference of the left side's mean from the right one's, in the units of the
+            metric: for ``<`` a negative one, for an equivalence 0, say.
         power : float
             With which probability it is to be found.
         hypothesis : int or str
@@ -262,23 +276,26 @@ class Outcome:
         Raises
         ------
         ValueError
-            If there is nothing to go by.
+            If there is no spread to go by, or the hypothesis does not hold with that effect.
         """
         verdict = self._verdict(hypothesis)
-        asked = verdict.hypothesis
-        if verdict.comparison is None:
-            raise ValueError(f"{verdict.name!r} has no spread to go by: {verdict.reason}.")
-        one, other = self._sides(verdict)
-        paired = asked.paired is not False
-        deviation = _deviation(one, other, paired)
-        two_sided = asked.operator == "!="
+        asked, sides = verdict.hypothesis, verdict.sides
+        if sides is None:
+            raise ValueError(f"{verdict.name!r} is a function: it has no two sides.")
+        left, right = sides
+        one = self._by_number(left)
+        other = dict.fromkeys(one, right) if isinstance(right, float) else self._by_number(right)
+        paired = asked.paired is not False or isinstance(right, float)
+        tested = sum(v.p is not None for v in self.verdicts) if self.plan.correction else 1
         return replicates_needed(
             effect,
-            deviation,
+            spread(one, other, paired, verdict.name),
             power=power,
-            alpha=asked.alpha,
-            alternative="two-sided" if two_sided else "greater",
+            alpha=asked.alpha / max(1, tested),
+            operator=asked.operator,
+            margin=asked.margin,
             paired=paired,
+            test=asked.test,
         )
 
     def _verdict(self, which: int | str) -> Verdict:
@@ -293,19 +310,10 @@ class Outcome:
             f"No hypothesis {which!r}. {did_you_mean(which, [v.name for v in self.verdicts])}"
         )
 
-    def _sides(self, verdict: Verdict) -> tuple[dict[int, float], dict[int, float]]:
-        """The values on both sides of a verdict, by replicate."""
-        treatments = [name for name in self._cells if name != BASELINE]
-        for name, left, right in verdict.hypothesis.for_each(treatments):
-            if name == verdict.name:
-                one = self._by_number(left.condition, left.metric)
-                if isinstance(right, float):
-                    return one, dict.fromkeys(one, right)
-                return one, self._by_number(right.condition, right.metric)
-        raise ValueError(f"{verdict.name!r} is a function: it has no two sides.")
-
-    def _by_number(self, treatment: str, metric: str) -> dict[int, float]:
-        told = {n: value_of(cells, metric) for n, cells in self._cells[treatment].items()}
+    def _by_number(self, column: Column) -> dict[int, float]:
+        """The finite values of a metric, by replicate."""
+        cells = self._cells[column.condition]
+        told = {n: value_of(of_one, column.metric) for n, of_one in cells.items()}
         return {n: v for n, v in told.items() if v is not None and math.isfinite(v)}
 
     def plot(self, metric: str | None = None) -> Chart:
@@ -386,9 +394,16 @@ class Outcome:
             If a seed that is given leads to one that was used here, and all that
             :meth:`Study.validate` says.
         """
-        many = [hypotheses] if isinstance(hypotheses, (str, Hypothesis, Mapping)) else hypotheses
-        asked = [as_hypothesis(one) for one in many]
-        return self.study.confirmed(self, asked, replicates, seed, name, how)
+        asked = [as_hypothesis(one) for one in listed(hypotheses)]
+        from digital_experiments.study.confirm import confirmed
+
+        return confirmed(self, asked, replicates, seed, name, how)
+
+    async def aconfirm(self, *args: Any, **how: Any) -> Outcome:
+        """As :meth:`confirm`, to be awaited: other coroutines run meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(self.confirm, *args, **how)
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
         """The outcome as a text; with a path also as a page in a file.
@@ -424,6 +439,8 @@ class Outcome:
         """
         try:
             data: bytes = self.to_dataframe().to_parquet()
+        except OverflowError as problem:
+            raise ValueError(f"Parquet has no numbers of that size: {problem}.") from problem
         except ImportError as problem:
             raise ModuleNotFoundError("Parquet needs pyarrow: pip install pyarrow.") from problem
         return save(path, data)
@@ -467,28 +484,42 @@ def measured(observation: Observation) -> dict[str, Any]:
 
 
 def _summary(values: Sequence[float], alpha: float) -> dict[str, Any]:
+    import numpy
+
     count = len(values)
     if not count:
         return {"count": 0, **dict.fromkeys(("mean", "std", "low", "high", "min", "max"), math.nan)}
-    mean = math.fsum(values) / count
-    spread = math.fsum((v - mean) ** 2 for v in values)
-    low, high = mean_interval(values, "t", alpha)
-    return {
-        "count": count,
-        "mean": mean,
-        "std": math.sqrt(spread / (count - 1)) if count > 1 else math.nan,
-        "low": low,
-        "high": high,
-        "min": min(values),
-        "max": max(values),
-    }
+    with numpy.errstate(all="ignore"):  # of numbers near the largest the squares are infinite
+        mean = float(numpy.mean(values))
+        deviation = float(numpy.std(values, ddof=1)) if count > 1 else math.nan
+        low, high = mean_interval(values, "t", alpha)
+    ends = {"low": low, "high": high, "min": min(values), "max": max(values)}
+    return {"count": count, "mean": mean, "std": deviation, **ends}
 
 
-def _deviation(one: Mapping[int, float], other: Mapping[int, float], paired: bool) -> float:
-    """The standard deviation of the differences of pairs, or the pooled one."""
+def spread(one: Mapping[int, float], other: Mapping[int, float], paired: bool, name: str) -> float:
+    """The standard deviation of the differences of pairs, or that within two samples.
+
+    Raises
+    ------
+    ValueError
+        If there are too few values.
+    """
     import numpy
 
+    common = [n for n in one if n in other]
+    if (len(common) if paired else min(len(one), len(other))) < 2:
+        raise ValueError(f"{name!r} has no spread to go by: it needs two replicates of each.")
     if paired:
-        return float(numpy.std([one[n] - other[n] for n in one if n in other], ddof=1))
+        return float(numpy.std([one[n] - other[n] for n in common], ddof=1))
     squares = [numpy.var(list(side.values()), ddof=1) for side in (one, other)]
     return float(math.sqrt(sum(squares) / 2))
+
+
+def planned_hypotheses(plan: Plan, given: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """The hypotheses of a plan; functions are found among those given, or stand in as missing."""
+    found = []
+    for told in plan.hypotheses:
+        mine = next((h for h in given if h.to_plain() == told), None)
+        found.append(mine or Hypothesis.of_plain(told))
+    return found

@@ -12,15 +12,25 @@ from digital_experiments.config import recorded_key
 from digital_experiments.digest import short_hash
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.files import write_atomic
-from digital_experiments.ids import check_name, looks_like_id, new_id, started, utc_text
+from digital_experiments.ids import (
+    FULL_ID,
+    check_name,
+    looks_like_id,
+    new_id,
+    started,
+    utc_text,
+)
 from digital_experiments.store.codecs import readable_json
 from digital_experiments.store.layout import STUDIES
-from digital_experiments.store.studies import ENDING, read_study_file, study_files
+from digital_experiments.store.studies import ENDING, read_study_file, study_files, study_names
 from digital_experiments.values import Plain, encode
 from digital_experiments.views import PLAIN_SCALARS
 
 STEP = 31337
 """How far the seeds of two replicates are apart, as in crystallize-ml."""
+
+SEARCH = "search"
+"""The kind of a plan that looks for the best config."""
 
 CONFIRMATION = "confirmation"
 """The kind of a plan that is to confirm what another found."""
@@ -49,6 +59,8 @@ class Plan:
         Tells when it was made.
     study : str
         The study's name.
+    experiment : str
+        The experiment's name.
     kind : str
         ``study``, ``confirmation`` or ``search``.
     conditions : dict
@@ -70,14 +82,17 @@ class Plan:
     git : dict
         The state of the repository.
     continues : list of str
-        Earlier plans whose runs are part of this one.
+        Earlier plans whose runs of equal conditions are part of this one.
     explored : list of str
         Of a confirmation, the plans whose seeds it does not use, as ``<study>/<id>``; the first
         is the one that it confirms.
+    search : str
+        Of a search, what looked for what.
     """
 
     id: str
     study: str
+    experiment: str
     kind: str
     conditions: dict[str, Plain]
     keys: dict[str, str]
@@ -90,6 +105,7 @@ class Plan:
     git: dict[str, Any] = field(default_factory=dict)
     continues: list[str] = field(default_factory=list)
     explored: list[str] = field(default_factory=list)
+    search: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -141,6 +157,32 @@ def config_mark(config: Mapping[str, Any]) -> str:
         return short_hash(repr(plain_config(config)).encode())
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "study", "experiment", "kind", "fingerprint", "search"), str),
+    **dict.fromkeys(("conditions", "keys", "git"), dict),
+    **dict.fromkeys(("hypotheses", "continues", "explored"), list),
+    **dict.fromkeys(("replicates", "seed"), int),
+    "description": str,
+    "correction": (str, type(None)),
+}
+
+
+def _check(plan: Plan) -> None:
+    """Raise DamagedRecord unless each part of a plan is of its kind."""
+    for name, kind in _KINDS.items():
+        value = getattr(plan, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise DamagedRecord(f"its {name} is {value!r:.80}")
+    for id in (plan.id, *plan.continues):
+        if not isinstance(id, str) or not FULL_ID.fullmatch(id):
+            raise DamagedRecord(f"{id!r:.80} is no id of a plan")
+    for told in plan.hypotheses:
+        if not isinstance(told, dict) or not isinstance(told.get("text"), str):
+            raise DamagedRecord(f"{told!r:.80} is no hypothesis")
+    if not all(isinstance(config, dict) for config in plan.conditions.values()):
+        raise DamagedRecord("a condition is no config")
+
+
 class Plans:
     """The plans of one study in a store.
 
@@ -150,10 +192,13 @@ class Plans:
         The store's folder.
     study : str
         The study's name.
+    experiment : str
+        The experiment's name: another experiment's study of that name is not this one.
     """
 
-    def __init__(self, root: str, study: str) -> None:
+    def __init__(self, root: str, study: str, experiment: str) -> None:
         self.root = root
+        self.experiment = experiment
         self.study = check_name(study, "the name of a study")
         self._folder = f"{root}/{STUDIES}/{study}"
 
@@ -166,7 +211,8 @@ class Plans:
             If one can't be read.
         """
         ids = [name.removesuffix(ENDING) for name in study_files(self.root, self.study)]
-        return [self.read(id) for id in ids if looks_like_id(id) and "." not in id]
+        plans = [self.read(id) for id in ids if looks_like_id(id) and "." not in id]
+        return [plan for plan in plans if plan.experiment == self.experiment]
 
     def read(self, id: str) -> Plan:
         """The plan of that id.
@@ -179,7 +225,9 @@ class Plans:
         path = f"{STUDIES}/{self.study}/{id}{ENDING}"
         try:
             told = read_study_file(self.root, path)
-            return Plan(**{name: told[name] for name in Plan.__dataclass_fields__})
+            plan = Plan(**{name: told[name] for name in Plan.__dataclass_fields__})
+            _check(plan)
+            return plan
         except (DamagedRecord, KeyError) as problem:
             raise DamagedRecord(
                 f"{self.root}/{path} is no plan of a study ({problem}): `check` tells more."
@@ -189,9 +237,9 @@ class Plans:
         """Keep a plan."""
         write_atomic(self._folder, plan.id + ENDING, plan.data)
 
-    def end(self, plan: Plan, completed: int) -> None:
+    def end(self, plan: Plan, completed: int, planned: int | None = None) -> None:
         """Note that all runs of a plan have ended, of which so many have completed."""
-        self._note(plan.id + _DONE, plan, completed)
+        self._note(plan.id + _DONE, completed, plan.size if planned is None else planned)
 
     def ending(self, plan: Plan) -> dict[str, Any] | None:
         """What was noted at the end of a plan; None if it has not been reached."""
@@ -199,15 +247,15 @@ class Plans:
 
     def look(self, plan: Plan, completed: int) -> None:
         """Note that somebody has looked at a plan whose runs have not all completed."""
-        self._note(f"{plan.id}{_LOOK}{new_id()}{ENDING}", plan, completed)
+        self._note(f"{plan.id}{_LOOK}{new_id()}{ENDING}", completed, plan.size)
 
     def looks(self, plan: Plan) -> list[dict[str, Any]]:
         """When somebody has looked at a plan before its end, and what there was."""
         names = [n for n in study_files(self.root, self.study) if n.startswith(plan.id + _LOOK)]
         return [told for name in names if (told := self._told(name)) is not None]
 
-    def _note(self, name: str, plan: Plan, completed: int) -> None:
-        told = {"time": started(new_id()), "completed": completed, "planned": plan.size}
+    def _note(self, name: str, completed: int, planned: int) -> None:
+        told = {"time": started(new_id()), "completed": completed, "planned": planned}
         write_atomic(self._folder, name, readable_json(encode(told)))
 
     def _told(self, name: str) -> dict[str, Any] | None:
@@ -215,3 +263,8 @@ class Plans:
             return read_study_file(self.root, f"{STUDIES}/{self.study}/{name}")
         except (OSError, DamagedRecord):
             return None
+
+
+def all_plans(root: str, experiment: str) -> list[Plan]:
+    """The plans of all studies of an experiment in a store."""
+    return [plan for study in study_names(root) for plan in Plans(root, study, experiment).all()]

@@ -83,7 +83,7 @@ def conditions(outcome: Outcome) -> Table:
             ends = (of_it["mean"], of_it["low"], of_it["high"])
             row.append(_interval(*ends, is_time=metric == "duration"))
         rows.append(row)
-    heads = ["condition", "n", *metrics]
+    heads = ["condition", "n", *(" ".join(metric.split()) for metric in metrics)]
     return Table(heads, rows, frozenset(range(1, len(heads))))
 
 
@@ -143,6 +143,9 @@ def notes(outcome: Outcome) -> list[str]:
     integrity = outcome.integrity
     if outcome.hypotheses and integrity.reasons:
         found.append(f"Integrity: {_sentence(str(integrity))}")
+    more = len(outcome.metric_names) - _METRICS
+    if more > 0:
+        found.append(f"{more} more metrics: summary() and to_dataframe() have them.")
     by_error: dict[str, int] = {}
     for observation in outcome.errors:
         told = observation.outcome()

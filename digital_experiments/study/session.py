@@ -5,22 +5,36 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.callbacks import Callback, GitInfo
+from digital_experiments.callbacks.code import plain_function
 from digital_experiments.callbacks.seed import SEEDS
-from digital_experiments.errors import CallbackWarning, DigitalExperimentsWarning
+from digital_experiments.errors import (
+    CallbackWarning,
+    DigitalExperimentsWarning,
+    did_you_mean,
+)
 from digital_experiments.executors import executor_of
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
 from digital_experiments.ids import new_id
 from digital_experiments.many.calls import Call
 from digital_experiments.observation import Observation
-from digital_experiments.options import listens
+from digital_experiments.options import call_kind, listens
 from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import checked_choice
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import CONFIRMATION, Plan, config_mark, plain_config, seed_of
+from digital_experiments.study.plans import (
+    CONFIRMATION,
+    SEARCH,
+    Plan,
+    config_mark,
+    plain_config,
+    seed_of,
+)
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -29,6 +43,11 @@ STRATEGIES = ("rerun", "resume")
 _SEED = "seed"
 _log = logging.getLogger("digital_experiments")
 _warned: set[str] = set()
+until: ContextVar[Event | None] = ContextVar("digital_experiments_until", default=None)
+"""Set when nobody waits for a study any more."""
+
+_HOW = ("retries", "timeout")
+_OWN = frozenset({"default_rng", "Generator", "Random", "RandomState", "SeedSequence", "PRNGKey"})
 
 
 class Session:
@@ -40,6 +59,9 @@ class Session:
 
     def __init__(self, study: Study, strategy: str, progress: Any, how: dict[str, Any]) -> None:
         checked_choice("strategy", strategy, STRATEGIES)
+        for name in how:
+            if name not in _HOW:
+                raise TypeError(f"A study is not run by {name!r}. {did_you_mean(name, _HOW)}")
         self.study = study
         self.strategy = strategy
         self.progress = progress
@@ -49,9 +71,19 @@ class Session:
         self.done: list[Replicate] = []
         self.plan: Plan | None = None
 
+    def run(self) -> Outcome:
+        """Make all runs, and give what came of them."""
+        stopped = until.get()
+        for _ in self.runs():
+            if stopped is not None and stopped.is_set():
+                raise InterruptedError("Nobody waits for the study any more.")
+        return self.outcome()
+
     def runs(self) -> Iterator[Replicate]:
         """Write the plan, then make the runs that are missing."""
         study = self.study
+        if call_kind(study.experiment.function) == "coroutine":
+            refuse_in_loop("await study.arun(...), or await outcome.aconfirm(...)")
         self.plan, known = self._planned()
         plan = self.plan
         self.done = [one for one in known if one.observation.status == "completed"]
@@ -87,17 +119,28 @@ class Session:
         completed = sum(one.observation.status == "completed" for one in self.done)
         plans.end(plan, completed)
         version = next(n for n, known in enumerate(plans.all(), 1) if known.id == plan.id)
-        if study.retention is not None:
-            self._retain(study.retention)
-        outcome = Outcome(study, plan, version, self.done, study.hypotheses)
+        if plan.kind == CONFIRMATION and completed < plan.size:
+            plans.look(plan, completed)  # who has the outcome sees it
+        retention = study.retention or study.experiment._options["retention"]
+        if retention is not None:
+            self._retain(retention)
+        outcome = Outcome(study, plan, version, self.done)
         _log.info("study %s: %d of %d runs completed", study.name, completed, plan.size)
         _tell(reversed(self._listeners()), "study_end", outcome)
         return outcome
 
     def _retain(self, retention: Retention) -> None:
+        """Remove files of older versions; a run is of the newest version that it is part of."""
         study = self.study
-        newest = [plan for plan in study.plans.all() if plan.kind != "search"][::-1]
-        versions = [[o.id for o in study.runs_of(plan.id)] for plan in newest]
+        seen: set[str] = set()
+        versions: list[list[str]] = []
+        for plan in reversed(study.plans.all()):
+            if plan.kind == SEARCH:
+                continue
+            runs = [one.observation for one in study.replicates_of(plan)]
+            if any(run.status == "completed" for run in runs):
+                versions.append([run.id for run in runs if run.id not in seen])
+                seen.update(run.id for run in runs)
         retention.apply(study.plans.root, versions)
 
     def _listeners(self) -> list[Callback]:
@@ -137,8 +180,8 @@ class Session:
         return CONFIRMATION if self.explored else "study"
 
     def _may_continue(self, old: Plan, plan: Plan) -> bool:
-        shared = [name for name in plan.keys if name in old.keys]
-        same = all(old.keys[name] == plan.keys[name] for name in shared)
+        """Whether runs of a plan may be part of another."""
+        same = any(old.keys.get(name) == key for name, key in plan.keys.items())
         return same and old.seed == plan.seed and old.fingerprint == plan.fingerprint
 
     def _new_plan(self, old: Plan | None, continues: Sequence[str] = ()) -> Plan:
@@ -149,6 +192,7 @@ class Session:
         return Plan(
             id=new_id(),
             study=study.name,
+            experiment=study.experiment.name,
             kind=self._kind,
             conditions={name: plain_config(c) for name, c in self.conditions.items()},
             keys={name: config_mark(c) for name, c in self.conditions.items()},
@@ -198,17 +242,42 @@ def _same(one: Plan, other: Plan) -> bool:
 
 
 def _warn_of_threads(study: Study) -> None:
-    """Say once that threads share the generators that are seeded."""
-    shares = executor_of(study.executor, study.workers if isinstance(study.executor, str) else None)
-    if shares.shares_interpreter and not study.takes_seed and study.name not in _warned:
+    """Say once that runs which take turns share the generators that are seeded."""
+    chosen = executor_of(study.executor, study.workers if isinstance(study.executor, str) else None)
+    shares = chosen.shares_interpreter or chosen.awaits
+    if shares and study.name not in _warned and not _draws_from_its_own(study):
         _warned.add(study.name)
+        name = study.experiment.name
+        what = "Have it draw" if study.takes_seed else "Give it a parameter `seed` and draw"
         warn_user(
-            f"Threads share the global generators of random numbers, so that the seeds of "
-            f"{study.name!r} do not tell what its runs draw. Give {study.experiment.name!r} a "
-            "parameter `seed` and draw from numpy.random.default_rng(seed), or use "
-            "executor='process'.",
+            f"Threads and coroutines share the global generators of random numbers: what {name!r} "
+            f"draws from `random` or `numpy.random` can't be repeated. {what} from "
+            "numpy.random.default_rng(seed), or use executor='process'.",
             DigitalExperimentsWarning,
         )
+
+
+def _draws_from_its_own(study: Study) -> bool:
+    """Whether a function makes a generator of its own, as far as its code tells."""
+    inner = plain_function(study.experiment.function)
+    return study.takes_seed and inner is not None and not _OWN.isdisjoint(inner.__code__.co_names)
+
+
+def refuse_in_loop(awaited: str) -> None:
+    """Refuse to begin where an event loop runs that would have to wait.
+
+    Raises
+    ------
+    RuntimeError
+        There; it says what to write.
+    """
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"An event loop runs here: write `{awaited}`.")
 
 
 def _tell(callbacks: Iterable[Callback], hook: str, what: Any) -> None:

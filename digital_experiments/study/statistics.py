@@ -316,9 +316,31 @@ def hedges_g(one: Sequence[float] | Sample, other: Sequence[float] | Sample) -> 
     if not _varies(a, b, paired=False):
         return None
     squares = (len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)
-    log = math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)
-    correction = math.exp(log) / math.sqrt(freedom / 2)
-    return float(correction * (_mean(a) - _mean(b)) / math.sqrt(squares / freedom))
+    deviation = math.sqrt(squares / freedom)
+    return None if deviation == 0 else _unbiased(freedom) * (_mean(a) - _mean(b)) / deviation
+
+
+def one_sample_g(values: Sequence[float] | Sample, number: float) -> float | None:
+    """How far a mean is from a number, in standard deviations, corrected for small samples.
+
+    None where nothing varies, or there are fewer than two values.
+
+    Examples
+    --------
+    >>> round(one_sample_g([2, 4, 6], 3), 4)
+    0.2821
+    """
+    a = np.asarray(values, float)
+    if len(a) < 2 or _is_flat(a, a):
+        return None
+    deviation = float(np.std(a, ddof=1))
+    return None if deviation == 0 else _unbiased(len(a) - 1) * (_mean(a) - number) / deviation
+
+
+def _unbiased(freedom: int) -> float:
+    """Hedges's correction of an effect size."""
+    log = math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2) if freedom > 1 else -math.inf
+    return math.exp(log) / math.sqrt(freedom / 2)
 
 
 def cliffs_delta(one: Sequence[float] | Sample, other: Sequence[float] | Sample) -> float:
@@ -382,10 +404,12 @@ def replicates_needed(
     *,
     power: float = 0.8,
     alpha: float = 0.05,
-    alternative: str = "two-sided",
+    operator: str = "!=",
+    margin: float = 0.0,
     paired: bool = True,
+    test: str = "welch",
 ) -> int:
-    """How many replicates of each condition a t test needs to find an effect.
+    """How many replicates of each condition a t test needs to show a hypothesis.
 
     Parameters
     ----------
@@ -397,54 +421,91 @@ def replicates_needed(
         With which probability it is to be found.
     alpha : float
         The level of the test.
-    alternative : {"greater", "less", "two-sided"}
-        What the test looks for.
+    operator : {">", ">=", "<", "<=", "!=", "=="}
+        What is to be shown of the difference, against ``margin``; by ``==`` that it is within.
+    margin : float
+        The margin.
     paired : bool
         Whether the samples are pairs.
+    test : str
+        The test that will be made: there are at least so many that it can reach ``alpha``.
+
+    Raises
+    ------
+    ValueError
+        If with that effect there is nothing to show, or for a power or level that can't be.
 
     References
     ----------
     Cohen, "Statistical power analysis for the behavioral sciences" (1988), by the noncentral t
-    distribution.
+    distribution; for equivalence Phillips, J. Pharmacokinet. Biopharm. 18 (1990), of which an
+    approximation that is never too large.
 
     Examples
     --------
-    >>> replicates_needed(0.5, 1.0, alternative="two-sided", paired=False)
+    >>> replicates_needed(0.5, 1.0, paired=False)
     64
     """
-    if not (effect and math.isfinite(effect) and 0 < power < 1 and 0 < alpha < 1):
+    if not (math.isfinite(effect) and 0 < power < 1 and 0 < alpha < 1):
         raise ValueError(
-            "effect must be a difference other than 0, power and alpha between 0 and 1, not "
+            "effect must be a finite number, power and alpha between 0 and 1, not "
             f"{effect!r}, {power!r}, {alpha!r}."
         )
+    holds = {
+        "!": effect != 0,
+        "=": abs(effect) < margin,
+        ">": effect > margin,
+        "<": effect < margin,
+    }
+    if not holds[operator[0]]:
+        against = f" {margin:g}" if operator != "!=" else " 0"
+        raise ValueError(
+            f"A true difference of {effect:g} is not {operator}{against}, so no number of "
+            "replicates would show it."
+        )
+    side = "two-sided" if operator == "!=" else "greater"
+    high = 2
+    while smallest_p(test, paired, high, high, side) > alpha and high < _MOST:
+        high += 1
     if not deviation > 0:
-        return 2
+        return high
 
     def reached(count: int) -> float:
-        return _power(abs(effect) / deviation, count, alpha, alternative, paired)
+        return _power(effect, deviation, count, alpha, operator, margin, paired)
 
-    high = 2
+    low = high - 1
     while reached(high) < power:
-        high *= 2
+        low, high = high, 2 * high
         if high > _MOST:
             raise ValueError(f"More than {_MOST:,} replicates would be needed to find {effect!r}.")
-    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) >= power else (middle, high)
-    return max(2, high)
+    return high
 
 
-def _power(effect: float, count: int, alpha: float, alternative: str, paired: bool) -> float:
-    """The power of a t test for an effect in standard deviations."""
+def _power(
+    effect: float,
+    deviation: float,
+    count: int,
+    alpha: float,
+    operator: str,
+    margin: float,
+    paired: bool,
+) -> float:
+    """The probability that a t test shows a hypothesis that holds."""
     stats = _scipy()
-
     freedom = count - 1 if paired else 2 * count - 2
-    shift = effect * math.sqrt(count if paired else count / 2)
-    if alternative != "two-sided":
-        return float(stats.nct.sf(stats.t.isf(alpha, freedom), freedom, shift))
-    bound = stats.t.isf(alpha / 2, freedom)
-    return float(stats.nct.sf(bound, freedom, shift) + stats.nct.cdf(-bound, freedom, shift))
+    error = deviation / math.sqrt(count if paired else count / 2)
+    bound = stats.t.isf(alpha, freedom)
+    if operator == "==":
+        low = stats.nct.sf(bound, freedom, (effect + margin) / error)
+        high = stats.nct.sf(bound, freedom, (margin - effect) / error)
+        return float(max(0.0, low + high - 1))
+    if operator == "!=":
+        bound, shift = stats.t.isf(alpha / 2, freedom), effect / error
+        return float(stats.nct.sf(bound, freedom, shift) + stats.nct.cdf(-bound, freedom, shift))
+    return float(stats.nct.sf(bound, freedom, abs(effect - margin) / error))
 
 
 def _mean_difference(a: Any, b: Any, axis: int = -1) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Event
 from typing import Any
 
 from digital_experiments.assigned import Assignment, assigned
@@ -12,11 +13,9 @@ from digital_experiments.callbacks.seed import SEEDS, checked_seed
 from digital_experiments.errors import InvalidStudy
 from digital_experiments.ids import new_id
 from digital_experiments.options import call_kind
-from digital_experiments.study.design import checked_replicates, nothing
-from digital_experiments.study.hypotheses import ALL, BASELINE, Hypothesis
+from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import CONFIRMATION, Plans, seed_of
-from digital_experiments.study.session import Session
+from digital_experiments.study.session import Session, refuse_in_loop, until
 from digital_experiments.study.treatments import Treatment
 from digital_experiments.study.versions import Versioned
 
@@ -114,18 +113,24 @@ class Study(Versioned):
         RuntimeError
             In an event loop that runs: await :meth:`arun` there.
         """
-        _refuse_in_loop()
-        asked = self._asked(treatments, hypotheses, replicates, executor, workers)
-        session = Session(asked, strategy, progress, how)
-        for _ in session.runs():
-            pass
-        return session.outcome()
+        refuse_in_loop("await study.arun(...)")
+        asked = self.asked(treatments, hypotheses, replicates, executor, workers)
+        return Session(asked, strategy, progress, how).run()
 
     async def arun(self, *args: Any, **how: Any) -> Outcome:
-        """As :meth:`run`, to be awaited: other coroutines run meanwhile."""
+        """As :meth:`run`, to be awaited: other coroutines run meanwhile.
+
+        If it is cancelled, no further run is begun; ``strategy="resume"`` goes on from there.
+        """
         import asyncio
 
-        return await asyncio.to_thread(self.run, *args, **how)
+        stopped = Event()
+        token = until.set(stopped)
+        try:
+            return await asyncio.to_thread(self.run, *args, **how)
+        finally:
+            stopped.set()
+            until.reset(token)
 
     def stream(
         self,
@@ -142,14 +147,20 @@ class Study(Versioned):
 
         If it is not consumed to the end, ``strategy="resume"`` goes on from there.
         """
-        asked = self._asked(treatments, hypotheses, replicates, executor, workers)
+        asked = self.asked(treatments, hypotheses, replicates, executor, workers)
         session = Session(asked, strategy, progress, how)
         yield from session.runs()
         session.outcome()
 
-    def _asked(
-        self, treatments: Any, hypotheses: Any, replicates: Any, executor: Any, workers: Any
+    def asked(
+        self,
+        treatments: Any = None,
+        hypotheses: Any = None,
+        replicates: Any = None,
+        executor: Any = None,
+        workers: Any = None,
     ) -> Study:
+        """The study with what was said for one running of it, once that has been validated."""
         changes: dict[str, Any] = {}
         if treatments is not None:
             changes["treatments"] = self._chosen(treatments)
@@ -200,10 +211,10 @@ class Study(Versioned):
         """
         name, config = self._single(treatment)
         if data is not None:
-            if not hasattr(self.experiment.function, "__parts__"):
+            if not self.experiment._bind.accepts(_DATA):
                 raise InvalidStudy(
-                    f"{self.experiment.name!r} is no pipeline, so data= has nothing to replace: "
-                    "give the data as a parameter."
+                    f"{self.experiment.name!r} is no pipeline, nor has it a parameter 'data': "
+                    "data= has nothing to replace."
                 )
             overrides[_DATA] = data
         given = secrets.randbelow(SEEDS) if seed is None else checked_seed(seed)
@@ -229,14 +240,20 @@ class Study(Versioned):
         )
 
     def _single(self, treatment: Any) -> tuple[str, dict[str, Any]]:
+        """What a condition is called, and its config."""
+        baseline = self._with_defaults(self.baseline)
+        if treatment is None or treatment == BASELINE:
+            return BASELINE, baseline
         if isinstance(treatment, str):
             treatment = self.treatment(treatment)
-        elif treatment is None:
-            treatment = nothing()
         elif isinstance(treatment, Mapping):
             treatment = Treatment("given", treatment)
-        name = BASELINE if treatment.name == nothing().name else treatment.name
-        return name, treatment.config(self._with_defaults(self.baseline))
+        if not isinstance(treatment, Treatment):
+            raise InvalidStudy(
+                f"A treatment is a Treatment, its name, or a dict of config values, not "
+                f"{treatment!r}."
+            )
+        return treatment.name, treatment.config(baseline)
 
     def _call(self, config: dict[str, Any], seed: int, study: dict[str, Any]) -> Any:
         import asyncio
@@ -245,58 +262,17 @@ class Study(Versioned):
             self.complete(config, seed)
         except TypeError as problem:
             raise InvalidStudy(f"The config does not fit: {problem}") from None
-
+        is_coroutine = call_kind(self.experiment.function) == "coroutine"
+        if is_coroutine:
+            refuse_in_loop("await asyncio.to_thread(study.apply, ...)")
         seeded = self.seeded()
         facts = {"fingerprint": seeded.fingerprint, "seed": seed, "study": study}
         token = assigned.set(Assignment(seeded, new_id(), facts))
         try:
             value = seeded(**self.with_seed(config, seed))
-            if call_kind(seeded.function) == "coroutine":
-                return asyncio.run(value)
-            return value
+            return asyncio.run(value) if is_coroutine else value
         finally:
             assigned.reset(token)
-
-    def confirmed(
-        self,
-        explored: Outcome,
-        hypotheses: list[Hypothesis],
-        replicates: int,
-        seed: int | None,
-        name: str | None,
-        how: dict[str, Any],
-    ) -> Outcome:
-        """See :meth:`Outcome.confirm`."""
-        named = {condition for h in hypotheses for condition in h.conditions}
-        every = ALL in named or any(h.verifier is not None for h in hypotheses)
-        chosen = {n: t for n, t in self.treatments.items() if every or n in named}
-        known = Plans(self.plans.root, explored.plan.study).all()
-        used = {s for plan in known for s in plan.seeds}
-        count = checked_replicates(replicates)
-        name = name or f"{explored.plan.study}-{CONFIRMATION}"
-        strategy = how.pop("strategy", "rerun")
-        if strategy == "resume" and seed is None:
-            begun = Plans(self.plans.root, name).all()
-            seed = next((p.seed for p in reversed(begun) if p.kind == CONFIRMATION), None)
-        fresh = _fresh_seed(used, count) if seed is None else checked_seed(seed)
-        if used & {seed_of(fresh, n) for n in range(count)}:
-            raise InvalidStudy(
-                f"seed={fresh} leads to seeds that {explored.title} has used: leave it out."
-            )
-        study = self.with_(
-            treatments=chosen,
-            hypotheses=hypotheses,
-            replicates=count,
-            seed=fresh,
-            name=name,
-        )
-        asked = study._asked(None, None, None, how.pop("executor", None), how.pop("workers", None))
-        session = Session(asked, strategy, how.pop("progress", True), how)
-        others = [plan for plan in known if plan.id != explored.plan.id]
-        session.explored = [f"{plan.study}/{plan.id}" for plan in (explored.plan, *others)]
-        for _ in session.runs():
-            pass
-        return session.outcome()
 
     def optimise(
         self,
@@ -333,6 +309,7 @@ class Study(Versioned):
         """
         from digital_experiments.study.optimise import best_of
 
+        refuse_in_loop("await study.aoptimise(...)")
         return best_of(self, controller, trials, replicates_per_trial, objective, direction, how)
 
     async def aoptimise(self, *args: Any, **how: Any) -> Treatment:
@@ -370,21 +347,3 @@ class Study(Versioned):
         from digital_experiments.study.yaml import write
 
         return write(self, path)
-
-
-def _fresh_seed(used: set[int], count: int) -> int:
-    """A seed none of whose replicates has a seed that was used."""
-    while True:
-        seed = secrets.randbelow(SEEDS)
-        if not used & {seed_of(seed, number) for number in range(count)}:
-            return seed
-
-
-def _refuse_in_loop() -> None:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError("An event loop runs here: write `await study.arun(...)` in place of run.")

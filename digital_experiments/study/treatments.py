@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from digital_experiments.errors import InvalidStudy
@@ -67,9 +68,9 @@ class Treatment:
         InvalidStudy
             If the function gives something else than a dict.
         """
-        config = dict(baseline)
         if not callable(self.apply):
-            return config | self.apply
+            return {**baseline, **self.apply}
+        config = _copied(baseline)
         given = self.apply(config)
         if given is not None and not isinstance(given, Mapping):
             raise InvalidStudy(
@@ -82,6 +83,17 @@ class Treatment:
         how = getattr(self.apply, "__name__", None) or short_repr(self.apply)
         score = "" if self.score is None else f", score={self.score:g}"
         return f"Treatment({self.name!r}, {how}{score})"
+
+
+def _copied(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that may be changed in place; what can't be copied is shared."""
+    from copy import deepcopy
+
+    copies = dict(config)
+    for name, value in config.items():
+        with suppress(Exception):  # objects of the user's may raise anything
+            copies[name] = deepcopy(value)
+    return copies
 
 
 def as_treatments(given: object) -> dict[str, Treatment]:

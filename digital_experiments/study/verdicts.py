@@ -7,15 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from digital_experiments.charts import as_float
 from digital_experiments.errors import did_you_mean
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.statistics import Comparison, compared, corrected
+from digital_experiments.study.statistics import (
+    Comparison,
+    compared,
+    corrected,
+    one_sample_g,
+    smallest_p,
+)
+from digital_experiments.views import plain_number
 
 Metrics = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """The metrics of each condition's replicates that completed, by name."""
 
 _ALTERNATIVES = {">": "greater", ">=": "greater", "<": "less", "<=": "less", "!=": "two-sided"}
 _RESULT = "result."
+_SAME = (
+    "all replicates of a condition are equal, as if there were one of each: does it use its seed?"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Verdict:
         The same, corrected for the number of hypotheses: what the verdict goes by.
     comparison : Comparison or None
         The difference, its interval and effect sizes; of a function None.
+    sides : tuple or None
+        What was compared: two columns, or a column and a number; of a function None.
     details : Any
         What a function returned.
     reason : str
@@ -53,6 +66,7 @@ class Verdict:
     p: float | None = None
     p_corrected: float | None = None
     comparison: Comparison | None = None
+    sides: tuple[Column, Column | float] | None = None
     details: Any = None
     reason: str = ""
     integrity: str = field(default="", compare=False)
@@ -86,11 +100,48 @@ def verdicts(
         How p-values are corrected for their number.
     """
     found = [v for h in hypotheses for v in _of_hypothesis(h, metrics, replicates)]
-    tested = [n for n, verdict in enumerate(found) if verdict.p is not None]
-    values = [p for v in found if (p := v.p) is not None]
-    for n, p in zip(tested, corrected(values, correction), strict=True):
-        found[n] = replace(found[n], p_corrected=p, supported=p <= found[n].hypothesis.alpha)
+    counted = [n for n, v in enumerate(found) if v.p is not None or v.hypothesis.is_missing]
+    values = [1.0 if (p := found[n].p) is None else p for n in counted]
+    hopeless = _too_few(found, len(counted), correction)
+    for n, p in zip(counted, corrected(values, correction), strict=True):
+        verdict = found[n]
+        if verdict.hypothesis.is_missing:
+            continue
+        supported = p <= verdict.hypothesis.alpha
+        found[n] = replace(verdict, p_corrected=p, supported=None if hopeless else supported)
+        if hopeless:
+            found[n] = replace(found[n], reason="; ".join(filter(None, (hopeless, verdict.reason))))
     return found
+
+
+def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> str:
+    """Why, with so many hypotheses, none could have been shown; empty if one could."""
+    least = [
+        (smallest_p_of(v) * (count if correction else 1), v.hypothesis.alpha)
+        for v in found
+        if v.p is not None
+    ]
+    if not least or count < 2 or any(p <= alpha for p, alpha in least):
+        return ""
+    p, alpha = min(least)
+    return (
+        f"too few replicates for {count} hypotheses: the smallest p-value, corrected for their "
+        f"number, is {p:.2g}, above alpha = {alpha:g}"
+    )
+
+
+def smallest_p_of(verdict: Verdict) -> float:
+    """The smallest p-value that the test of a verdict could have come to."""
+    asked, comparison = verdict.hypothesis, verdict.comparison
+    if comparison is None:
+        return 0.0
+    paired = asked.paired is not False or not _is_column(verdict.sides)
+    side = "two-sided" if asked.operator == "!=" else "greater"
+    return smallest_p(asked.test, paired, *comparison.counts, side)
+
+
+def _is_column(sides: tuple[Column, Column | float] | None) -> bool:
+    return sides is not None and isinstance(sides[1], Column)
 
 
 def _of_hypothesis(hypothesis: Hypothesis, metrics: Metrics, replicates: int) -> Iterator[Verdict]:
@@ -111,7 +162,7 @@ def _of_text(
     metrics: Metrics,
     replicates: int,
 ) -> Verdict:
-    undecided = Verdict(name, hypothesis, left.condition)
+    undecided = Verdict(name, hypothesis, left.condition, sides=(left, right))
     one, notes = _values(left, metrics, replicates)
     if isinstance(right, Column):
         other, more = _values(right, metrics, replicates)
@@ -124,6 +175,9 @@ def _of_text(
     if paired:
         common = [n for n in one if n in other]
         one, other = {n: one[n] for n in common}, {n: other[n] for n in common}
+    same = _all_the_same(one, other, isinstance(right, Column))
+    if same and not _are_truths([*one.values(), *other.values()]):
+        return replace(undecided, reason="; ".join([_SAME, *notes]))
     within = hypothesis.operator == "=="
     comparison = compared(
         list(one.values()),
@@ -136,8 +190,21 @@ def _of_text(
         interval=hypothesis.interval,
         alpha=hypothesis.alpha,
     )
+    if not isinstance(right, Column):
+        comparison = replace(comparison, hedges_g=one_sample_g(list(one.values()), right))
+    notes = [_SAME, *notes] if same and comparison.p is not None else notes
     reason = "; ".join([*([comparison.reason] if comparison.reason else []), *notes])
     return replace(undecided, p=comparison.p, comparison=comparison, reason=reason)
+
+
+def _all_the_same(one: Mapping[int, float], other: Mapping[int, float], two: bool) -> bool:
+    """Whether the replicates of a condition do not differ, on both sides."""
+    sides = [one, other] if two else [one]
+    return all(len(side) > 1 and len(set(side.values())) == 1 for side in sides)
+
+
+def _are_truths(values: Sequence[float]) -> bool:
+    return set(values) <= {0.0, 1.0}
 
 
 def _values(
@@ -148,7 +215,12 @@ def _values(
     told = {n: value_of(cells, column.metric) for n, cells in of_condition.items()}
     there = {n: value for n, value in told.items() if value is not None}
     if not there:
-        known = dict.fromkeys(name for cells in of_condition.values() for name in cells)
+        known = dict.fromkeys(
+            name
+            for cells in of_condition.values()
+            for name in cells
+            if value_of(cells, name) is not None
+        )
         hint = f" {did_you_mean(column.metric, known)}" if known else ""
         runs = f"no run of {column.condition!r} that completed has a number in {column.metric!r}."
         return {}, [runs + hint]
@@ -172,15 +244,20 @@ def _values(
 def value_of(cells: Mapping[str, Any], metric: str) -> float | None:
     """The number of a metric in a run; None where it has none."""
     value = cells.get(metric, cells.get(metric.removeprefix(_RESULT)))
-    return float(value) if isinstance(value, (bool, int, float)) else None
+    return as_float(value) if isinstance(value, (bool, int, float)) else None
 
 
 def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict:
     """What a function says of a treatment."""
     verdict = Verdict(f"{hypothesis.name}: {name}", hypothesis, name)
+    if hypothesis.is_missing:
+        return replace(verdict, reason="its function is not here: give it to the Study")
     assert hypothesis.verifier is not None
-    baseline, treatment = _columns(metrics[BASELINE]), _columns(metrics[name])
-    told = []
+    common = [n for n in metrics[BASELINE] if n in metrics[name]]
+    baseline, treatment = (_columns(metrics[side], common) for side in (BASELINE, name))
+    left_out = len(metrics[BASELINE]) + len(metrics[name]) - 2 * len(common)
+    notes = [f"{left_out} replicates are left out, which one side lacks"] if left_out else []
+    told: list[Any] = []
     for group in _groups(hypothesis.metrics, list(baseline)):
         missing = [m for m in group if m not in baseline or m not in treatment]
         if missing:
@@ -191,16 +268,29 @@ def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict
             told.append(hypothesis.verifier(*sides))
         except Exception as problem:  # the user's
             return replace(verdict, reason=f"it raised {type(problem).__name__}: {problem}")
-    details = told[0] if len(told) == 1 else told
+    if len(told) != 1:
+        return replace(verdict, details=told, reason="several verdicts: see details")
+    return _judged_by(told[0], replace(verdict, details=told[0]), notes)
+
+
+def _judged_by(details: Any, verdict: Verdict, notes: Sequence[str]) -> Verdict:
+    """The verdict that a function's dict tells."""
+    reason = "; ".join(notes)
     if not isinstance(details, Mapping):
-        return replace(verdict, details=details, reason="several verdicts: see details")
-    p = details.get("p_value")
+        return replace(verdict, reason=f"it returned {details!r:.80}, where a dict was expected")
+    p = plain_number(details.get("p_value"))
+    if p is None and isinstance(details.get("p_value"), (int, float)):
+        p = details["p_value"]
+    if isinstance(p, (int, float)) and not isinstance(p, bool):
+        if 0 <= p <= 1:
+            return replace(verdict, p=float(p), reason=reason)
+        return replace(verdict, reason=f"its 'p_value' is {p!r}, where a probability was expected")
     says = details.get("significant", details.get("accepted"))
-    if isinstance(p, (int, float)) and 0 <= p <= 1:
-        return replace(verdict, details=details, p=float(p))
-    reason = "" if says is not None else "its dict has neither 'p_value' nor 'significant'"
-    supported = None if says is None else bool(says)
-    return replace(verdict, details=details, supported=supported, reason=reason)
+    says = plain_number(says) if plain_number(says) is not None else says
+    if "p_value" in details or not isinstance(says, bool):
+        told = "a number 'p_value', or True or False as 'significant'"
+        return replace(verdict, reason=f"its dict must hold {told}, not {dict(details)!r:.120}")
+    return replace(verdict, supported=says, reason=reason)
 
 
 def _groups(metrics: Any, known: list[str]) -> list[list[str]]:
@@ -215,10 +305,13 @@ def _groups(metrics: Any, known: list[str]) -> list[list[str]]:
     return [listed]
 
 
-def _columns(replicates: Mapping[int, Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The values of each metric, in the order of the replicates."""
-    names = dict.fromkeys(name for cells in replicates.values() for name in cells)
-    return {name: [cells[name] for cells in replicates.values() if name in cells] for name in names}
+def _columns(
+    replicates: Mapping[int, Mapping[str, Any]], numbers: Sequence[int]
+) -> dict[str, list[Any]]:
+    """The values of each metric that all of some replicates have, in their order."""
+    some = [replicates[n] for n in numbers]
+    names = dict.fromkeys(name for cells in some for name in cells)
+    return {n: [cells[n] for cells in some] for n in names if all(n in cells for cells in some)}
 
 
 def ranked(
@@ -242,14 +335,16 @@ def ranked(
     """
     for hypothesis in hypotheses:
         if hypothesis.ranker is not None:
-            of_it = [v for v in found if v.hypothesis is hypothesis]
-            scores = {
-                v.treatment: hypothesis.ranker(v if v.details is None else v.details) for v in of_it
-            }
-            return sorted(scores.items(), key=lambda item: item[1])
+            of_it = [v for v in found if v.hypothesis == hypothesis and _can_be_ranked(v)]
+            scores = {v.treatment: _score(hypothesis.ranker, v) for v in of_it}
+            return _in_order(scores, smallest_first=True)
     text = next((h for h in hypotheses if h.left is not None), None)
     if text is not None and text.left is not None:
         metric, less = text.left.metric.removeprefix(_RESULT), text.operator in ("<", "<=")
+        if text.left.condition == BASELINE and isinstance(text.right, Column):
+            less = not less
+        if text.operator in ("==", "!="):
+            less = smaller_is_better(metric)
     else:
         metrics = [name for of_one in means.values() for name in of_one if name != "duration"]
         if not metrics:
@@ -257,5 +352,18 @@ def ranked(
         metric = metrics[0]
         less = smaller_is_better(metric)
     scores = {name: of_one[metric] for name, of_one in means.items() if metric in of_one}
-    sign = 1 if less else -1
-    return sorted(scores.items(), key=lambda item: sign * item[1])
+    return _in_order(scores, smallest_first=less)
+
+
+def _can_be_ranked(verdict: Verdict) -> bool:
+    return verdict.details is not None or verdict.hypothesis.verifier is None
+
+
+def _score(ranker: Any, verdict: Verdict) -> float:
+    return as_float(ranker(verdict if verdict.details is None else verdict.details))
+
+
+def _in_order(scores: Mapping[str, float], smallest_first: bool) -> list[tuple[str, float]]:
+    """The best first, and last what is no number."""
+    sign = 1 if smallest_first else -1
+    return sorted(scores.items(), key=lambda item: (math.isnan(item[1]), sign * item[1]))

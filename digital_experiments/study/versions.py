@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from digital_experiments.errors import VersionNotFound, did_you_mean
+from digital_experiments.ids import check_path
 from digital_experiments.observation import Observation
 from digital_experiments.selection import STATUSES
 from digital_experiments.study.design import Design, listed
-from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
+from digital_experiments.study.hypotheses import BASELINE, as_hypothesis
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.plans import CONFIRMATION, Plan, plain_config, seed_of
+from digital_experiments.study.plans import CONFIRMATION, SEARCH, Plan, plain_config, seed_of
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -61,7 +62,7 @@ class Versioned(Design):
         found = []
         for number, plan in enumerate(plans.all(), 1):
             ending = plans.ending(plan)
-            complete = ending is not None and ending["completed"] >= plan.size
+            complete = ending is not None and ending["completed"] >= ending["planned"]
             treatments = [name for name in plan.conditions if name != BASELINE]
             told = (plan.kind, treatments, plan.replicates, plan.seed, complete, plan.id)
             found.append(Version(number, plan.made, *told))
@@ -75,16 +76,20 @@ class Versioned(Design):
         VersionNotFound
             If there is no such version.
         """
-        _, plan = self._plan(version)
+        plan = self._with_trials(self._plan(version)[1])
         done = sum(o.observation.status == "completed" for o in self.replicates_of(plan))
         return done, plan.size
 
     def _plan(self, version: int | None) -> tuple[int, Plan]:
+        """A version's number and plan; by default of the newest that is no search."""
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+            raise TypeError(f"version must be a number, from 1, not {version!r}.")
         plans = self.plans.all()
-        if version is None and plans:
-            return len(plans), plans[-1]
-        if version is None or not 1 <= version <= len(plans):
-            asked = f"no version {version}" if version is not None else "not been run yet"
+        if version is None:
+            newest = [n for n, plan in enumerate(plans, 1) if plan.kind != SEARCH]
+            version = newest[-1] if newest else len(plans)
+        if not 1 <= version <= len(plans):
+            asked = f"no version {version}" if plans else "not been run yet"
             has = f"It has {len(plans)}." if plans else "It has none in this store."
             raise VersionNotFound(f"Study {self.name!r} has {asked}. {has}")
         return version, plans[version - 1]
@@ -95,7 +100,7 @@ class Versioned(Design):
         Parameters
         ----------
         version : int, optional
-            By default the newest.
+            By default the newest that is no search.
         hypotheses : optional
             What to test in place of what was planned.
 
@@ -103,59 +108,56 @@ class Versioned(Design):
         ------
         VersionNotFound
             If there is no such version.
+        InvalidHypothesis
+            For a hypothesis about what is no condition of the version.
 
         Notes
         -----
-        To look at a confirmation that has not ended is noted in it.
+        To look at a confirmation that has not ended is noted in it. A function among the planned
+        hypotheses is looked for in this study.
         """
         number, plan = self._plan(version)
-        if plan.kind == "search":
-            plan = self._with_trials(plan)
+        plan = self._with_trials(plan)
         found = self.replicates_of(plan)
         done = sum(one.observation.status == "completed" for one in found)
         if plan.kind == CONFIRMATION and done < plan.size:
             self.plans.look(plan, done)
-        asked = (
-            self._of_plan(plan) if hypotheses is None else map(as_hypothesis, listed(hypotheses))
-        )
-        return Outcome(cast("Study", self), plan, number, found, list(asked))
+        asked = None if hypotheses is None else [as_hypothesis(one) for one in listed(hypotheses)]
+        for hypothesis in asked or ():
+            hypothesis.check(list(plan.conditions))
+        return Outcome(cast("Study", self), plan, number, found, asked)
 
     def _with_trials(self, plan: Plan) -> Plan:
-        """The plan of a search with the trials that were made as its conditions."""
+        """The plan; of a search with the trials that were made as its conditions."""
+        if plan.kind != SEARCH:
+            return plan
         conditions = dict[str, Any]()
         for run in self.runs_of(plan.id):
-            conditions.setdefault(
-                run.facts["study"]["treatment"], plain_config(run.shown("config"))
-            )
+            name = run.facts["study"]["treatment"]
+            conditions.setdefault(name, plain_config(run.shown("config")))
         return replace(plan, conditions=conditions)
-
-    def _of_plan(self, plan: Plan) -> list[Hypothesis]:
-        """The hypotheses of a plan; functions are found among the study's."""
-        found = []
-        for told in plan.hypotheses:
-            function = told.get("function")
-            mine = next((h for h in self.hypotheses if h.to_plain() == told), None)
-            if mine is not None:
-                found.append(mine)
-            elif function is None:
-                found.append(Hypothesis(**told))
-        return found
 
     def replicates_of(self, plan: Plan) -> list[Replicate]:
         """The newest attempt at each replicate of a plan; one that completed before others."""
         found: dict[tuple[str, int], Observation] = {}
-        for id in (*plan.continues, plan.id):
-            for observation in self.runs_of(id):
+        for part in (*self._continued(plan), plan):
+            for observation in self.runs_of(part.id):
                 told = observation.facts["study"]
-                key = (told["treatment"], told["replicate"])
-                known = found.get(key)
-                if known is None or known.status != "completed":
-                    found[key] = observation
+                name, number = told["treatment"], told["replicate"]
+                known = found.get((name, number))
+                same = part is plan or part.keys.get(name) == plan.keys.get(name)
+                if same and (known is None or known.status != "completed"):
+                    found[name, number] = observation
         return [
             Replicate(name, number, seed_of(plan.seed, number), observation)
             for (name, number), observation in found.items()
             if name in plan.conditions and number < plan.replicates
         ]
+
+    def _continued(self, plan: Plan) -> list[Plan]:
+        """The plans that a plan continues, as far as they are there."""
+        there = {known.id: known for known in self.plans.all()} if plan.continues else {}
+        return [there[id] for id in plan.continues if id in there]
 
     def runs_of(self, plan: str) -> Iterable[Observation]:
         """The runs that were made for a plan, whatever became of them, the oldest first."""
@@ -172,7 +174,7 @@ class Versioned(Design):
         """Per condition the newest version that has completed runs of it, with its number."""
         found: dict[str, tuple[int, Outcome]] = {}
         for number in range(len(self.plans.all()), 0, -1):
-            if self._plan(number)[1].kind == "search":
+            if self._plan(number)[1].kind == SEARCH:
                 continue
             outcome = self.load(number)
             for name in outcome.plan.conditions:
@@ -189,6 +191,7 @@ class Versioned(Design):
     ) -> list[Path]:
         """The files of a name that a condition's replicates left, in their order.
 
+        Replicates that left no such file are passed over, unless ``require_complete`` is asked for.
         Given to another experiment as a parameter, such a path tells what that run came from:
         :attr:`Observation.inputs`.
 
@@ -211,6 +214,7 @@ class Versioned(Design):
         VersionNotFound, UnknownColumn
             For a version or a condition that there is not.
         """
+        check_path(name, "the name of an artefact")
         outcome = self.load(version)
         outcome._of(treatment)
         runs = [one.observation for one in outcome.replicates if one.treatment == treatment]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.files import save
 from digital_experiments.retention import Retention
-from digital_experiments.study.hypotheses import as_hypothesis
+from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
+from digital_experiments.study.outcome import measured
 from digital_experiments.study.treatments import Treatment
 from digital_experiments.targets import load_target
 
@@ -23,6 +26,7 @@ _KEYS = (
     *("hypotheses", "executor", "workers", "correction", "retention"),
 )
 _BRIEF = ("replicates", "seed", "executor", "workers", "correction", "name", "description")
+_WORD = re.compile(r"[A-Za-z_./][\w./:-]*")  # a text that needs no quotes
 _HYPOTHESIS = ("text", "test", "paired", "alpha", "interval", "name")
 
 TEMPLATE = """\
@@ -39,8 +43,8 @@ treatments:
 replicates: 10                # of each condition, with common seeds
 seed: 1234
 
-hypotheses:
-  - new.result > baseline.result
+hypotheses:                   # of fields of the result, or what was logged
+  - new.{metric} > baseline.{metric}
   # - {{text: "new.loss <= baseline.loss + 0.05", test: welch, alpha: 0.01}}
 
 executor: serial              # serial, thread, process, dask, ray, slurm
@@ -58,7 +62,7 @@ def scaffold(experiment: str, folder: Path) -> str:
         What its file is relative to. If the experiment can be loaded from there, the treatment
         changes its first number.
     """
-    field, value, name = "lr", 0.1, experiment.rpartition(":")[2]
+    field, value, name, metric = "lr", 0.1, experiment.rpartition(":")[2], "result"
     try:
         found = load_target(experiment, folder)
     except Exception:  # it may not be written yet, and its file may raise anything
@@ -75,54 +79,116 @@ def scaffold(experiment: str, folder: Path) -> str:
         ]
         if numbers:
             field, value = numbers[0].name, 10 * numbers[0].default or 1
-    return TEMPLATE.format(experiment=experiment, name=name, field=field, value=value)
+        known = (measured(o) for o in found.observations(limit=1))
+        metric = next((m for of_one in known for m in of_one if m != "duration"), metric)
+    words = {"experiment": experiment, "name": name, "field": field, "metric": metric}
+    quoted = {
+        key: text if _WORD.fullmatch(text) else json.dumps(text) for key, text in words.items()
+    }
+    return TEMPLATE.format(**{**quoted, "metric": metric}, value=value)
 
 
 def read(path: str | os.PathLike[str]) -> Study:
     """See :meth:`Study.from_yaml`."""
-    from digital_experiments.study.study import Study
-
     file = Path(path)
-    node = _composed(file)
-    values = {key: (value, line) for key, value, line in _entries(file, node, "a study")}
-    for key, (_, line) in values.items():
+    entries = _entries(file, _composed(file), "a study")
+    for key, (_, line) in entries.items():
         if key not in _KEYS:
             raise InvalidStudy(f"{_at(file, line)}: no {key!r}. {did_you_mean(key, _KEYS)}")
-    if "experiment" not in values:
+    if "experiment" not in entries:
         raise InvalidStudy(f"{file}: 'experiment' is missing: such as train.py:train.")
-    experiment, line = values.pop("experiment")
-    found = _checked(file, line, partial(_part, file, "experiment", experiment))
-    study: Study = _checked(file, line, partial(Study, found))
-    for key, (value, line) in values.items():
-        if key == "treatments":
-            value = _treatments(file, node)
-        else:
-            value = _checked(file, line, partial(_part, file, key, value))
+    node, line = entries.pop("experiment")
+    study: Study = _checked(file, line, partial(_study_of, file, node))
+    for key, (node, line) in entries.items():
+        read_part = _PARTS.get(key, _constructed)
+        value = _checked(file, line, partial(read_part, file, node))
         study = _checked(file, line, partial(study.with_, **{key: value}))
+    _check_conditions(file, study, entries)
     return study
 
 
-def _part(file: Path, key: str, value: Any) -> Any:
-    """One of the parameters of a study."""
-    if key == "experiment":
-        return load_target(str(value), file.parent)
-    if key == "hypotheses":
-        return [as_hypothesis(one) for one in ([value] if isinstance(value, str) else value or ())]
-    if key == "baseline" and value is not None and not isinstance(value, Mapping):
+def _study_of(file: Path, node: Any) -> Study:
+    """A study of the experiment that a file names, and no more so far."""
+    from digital_experiments.study.study import Study
+
+    named = str(_constructed(file, node))
+    try:
+        found = load_target(named, file.parent)
+    except (LookupError, TypeError, ValueError, FileNotFoundError, ModuleNotFoundError):
+        raise
+    except (Exception, SystemExit) as problem:  # of the user's file
+        told = f"{named} can't be loaded: {type(problem).__name__}: {problem}"
+        raise InvalidStudy(told) from problem
+    return Study(found)
+
+
+def _check_conditions(file: Path, study: Study, entries: Mapping[str, tuple[Any, int]]) -> None:
+    """See that each condition fits, and that hypotheses name conditions, at their lines."""
+    node, line = entries.get("baseline", (None, 1))
+    _checked(file, line, partial(study.condition, BASELINE))
+    node, line = entries.get("treatments", (None, 1))
+    for name, (_, there) in _entries(file, node, "treatments").items() if study.treatments else ():
+        _checked(file, there, partial(study.condition, name))
+    names = [BASELINE, *study.treatments]
+    node, line = entries.get("hypotheses", (None, 1))
+    for hypothesis, item in zip(study.hypotheses, _items(node), strict=True):
+        _checked(file, item.start_mark.line + 1, partial(hypothesis.check, names))
+
+
+def _baseline(file: Path, node: Any) -> Any:
+    value = _constructed(file, node)
+    if value is not None and not isinstance(value, Mapping):
         raise InvalidStudy(f"baseline must be a mapping of config values, not {value!r}.")
-    if key == "retention" and value is not None:
-        return Retention(**value)
     return value
 
 
 def _treatments(file: Path, node: Any) -> dict[str, Treatment]:
-    """The treatments, each with the line that it stands at."""
+    """The treatments, each told with the line that it stands at."""
+    if _constructed(file, node) is None:
+        return {}
     found = {}
-    for key, value in node.value:
-        if key.value == "treatments" and value.tag != "tag:yaml.org,2002:null":
-            for name, config, line in _entries(file, value, "treatments"):
-                found[name] = _checked(file, line, partial(Treatment, name, config or {}))
+    for name, (values, line) in _entries(file, node, "treatments").items():
+        config = _constructed(file, values)
+        made = partial(Treatment, name, {} if config is None else config)
+        found[name] = _checked(file, line, made)
     return found
+
+
+def _hypotheses(file: Path, node: Any) -> list[Hypothesis]:
+    """The hypotheses, each told with the line that it stands at."""
+    found = []
+    for item in _items(node):
+        value = _constructed(file, item)
+        found.append(_checked(file, item.start_mark.line + 1, partial(as_hypothesis, value)))
+    return found
+
+
+def _items(node: Any) -> list[Any]:
+    """The nodes of a list; of a single hypothesis that one."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    return [] if node is None or node.tag == "tag:yaml.org,2002:null" else [node]
+
+
+def _retention(file: Path, node: Any) -> Retention | None:
+    value = _constructed(file, node)
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not set(value) <= {"keep", "big_file_mb"}:
+        raise InvalidStudy(
+            f"retention must be such as {{keep: 3, big_file_mb: 10}}, not {value!r}."
+        )
+    return Retention(**value)
+
+
+_PARTS: dict[str, Callable[[Path, Any], Any]] = {
+    "baseline": _baseline,
+    "treatments": _treatments,
+    "hypotheses": _hypotheses,
+    "retention": _retention,
+}
 
 
 def _composed(file: Path) -> Any:
@@ -137,25 +203,27 @@ def _composed(file: Path) -> Any:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark is not None else 1
         raise InvalidStudy(f"{_at(file, line)}: {problem.problem}.") from None
+    except yaml.YAMLError as problem:
+        raise InvalidStudy(f"{file} is no YAML: {problem}") from None
     if not isinstance(node, yaml.MappingNode):
         raise InvalidStudy(f"{file} is no study: it must hold 'experiment: train.py:train'.")
     return node
 
 
-def _entries(file: Path, node: Any, what: str) -> list[tuple[str, Any, int]]:
-    """The entries of a mapping: key, value and line."""
+def _entries(file: Path, node: Any, what: str) -> dict[str, tuple[Any, int]]:
+    """The entries of a mapping: by their keys the nodes of the values, and the lines."""
     import yaml
 
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         raise InvalidStudy(f"{_at(file, line)}: {what} must be a mapping of names to values.")
-    found: list[tuple[str, Any, int]] = []
+    found: dict[str, tuple[Any, int]] = {}
     for key, value in node.value:
         here = key.start_mark.line + 1
         name = str(_constructed(file, key))
-        if name in (known for known, _, _ in found):
+        if name in found:
             raise InvalidStudy(f"{_at(file, here)}: {name!r} is there twice.")
-        found.append((name, _constructed(file, value), here))
+        found[name] = value, here
     return found
 
 
@@ -173,20 +241,20 @@ def _constructed(file: Path, node: Any) -> Any:
 
 
 def _loader() -> Any:
-    """The safe loader, for which ``1e-5`` is a number and ``on`` a text."""
-    import re
-
+    """The safe loader, for which ``1e-5`` is a number, and ``on``, ``1:30`` and ``010`` texts."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         pass
 
-    bools, floats = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+    tags = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float")]
+    bools, whole, floats = tags
     Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag not in (bools, floats)]
+        first: [(tag, pattern) for tag, pattern in known if tag not in tags]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     Loader.add_implicit_resolver(bools, re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+    Loader.add_implicit_resolver(whole, re.compile(r"^[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
     number = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.\d+(?:[eE][-+]?\d+)?"
     Loader.add_implicit_resolver(
         floats, re.compile(number + r"|\.(?:inf|Inf|INF|nan|NaN|NAN))$"), list("-+0123456789.")
@@ -198,7 +266,9 @@ def _checked(file: Path, line: int, make: Callable[[], Any]) -> Any:
     """What a function makes; its errors say the line."""
     try:
         return make()
-    except (InvalidStudy, ValueError, TypeError, LookupError, ImportError, OSError) as problem:
+    except (ValueError, TypeError, LookupError, ImportError, OSError) as problem:
+        if isinstance(problem, InvalidStudy) and str(problem).startswith(f"{file}, line "):
+            raise
         raise InvalidStudy(f"{_at(file, line)}: {problem}") from problem
 
 
@@ -212,8 +282,12 @@ def write(study: Study, path: str | os.PathLike[str] | None) -> str:
 
     function = study.experiment.function
     code = getattr(function, "__code__", None)
-    if code is None:
-        raise InvalidStudy(f"{study.experiment.name!r} is no function of a file.")
+    if code is None or "<" in function.__qualname__ or not os.path.isfile(code.co_filename):
+        raise InvalidStudy(
+            f"{study.experiment.name!r} is no function of a file, where another process finds it."
+        )
+    if study.callbacks:
+        raise InvalidStudy("The study has callbacks, which YAML can't keep.")
     told: dict[str, Any] = {
         "experiment": f"{_place(code.co_filename, path)}:{function.__qualname__}"
     }
@@ -233,12 +307,29 @@ def write(study: Study, path: str | os.PathLike[str] | None) -> str:
             "big_file_mb": study.retention.big_file_mb,
         }
     try:
-        text: str = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+        text: str = yaml.dump(told, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as problem:
         raise InvalidStudy(f"The study holds what YAML can't keep: {problem}.") from None
     if path is not None:
         save(path, text.encode())
     return text
+
+
+def _dumper() -> Any:
+    """What writes texts so that they are read as texts, and refuses what would be read anew."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def refuse(dumper: Any, value: Any) -> Any:
+        raise yaml.YAMLError(f"a {type(value).__name__}, {value!r:.80}")
+
+    Dumper.add_representer(tuple, refuse)
+    return Dumper
 
 
 def _place(filename: str, path: str | os.PathLike[str] | None) -> str:
@@ -257,6 +348,8 @@ def _values(treatment: Treatment) -> dict[str, Any]:
 
 
 def _hypothesis(asked: Any) -> Any:
+    if asked.ranker is not None:
+        raise InvalidStudy(f"The ranker of {asked.name!r} is a function, which YAML can't keep.")
     if asked.verifier is not None:
         raise InvalidStudy(f"Hypothesis {asked.name!r} is a function, which YAML can't keep.")
     usual = type(asked)(asked.text)

@@ -9,14 +9,13 @@ rest is removed. Where a writer takes too long, all is moved back.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from digital_experiments.files import abandoned, in_flight, make_folder, read_many
-from digital_experiments.ids import new_id
+from digital_experiments.ids import FULL_ID, new_id
 from digital_experiments.store.flight import landed
 from digital_experiments.store.layout import (
     ASIDE,
@@ -34,7 +33,6 @@ from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names
 from digital_experiments.upkeep.references import blob_names, names_in, with_inner
 
-_ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_[0-9a-v]{6}")
 _PATIENCE = 10.0  # seconds that writers are waited for
 _UNUSED = 30 * 86_400.0  # seconds after which what processes share is not needed any more
 _OLD = 3600.0  # seconds after which what is aside was left by a kill
@@ -211,7 +209,7 @@ def dead_pointers(root: str) -> list[str]:
 
 def wrong_pointers(root: str) -> list[str]:
     """The paths of pointers that hold no id at all."""
-    return [path for path, id in _pointers(root) if not _ID.fullmatch(id)]
+    return [path for path, id in _pointers(root) if not FULL_ID.fullmatch(id)]
 
 
 def _pointers(root: str) -> Iterator[tuple[str, str]]:

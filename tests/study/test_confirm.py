@@ -53,7 +53,7 @@ def test_all_hypotheses_and_all_treatments_may_be_confirmed(explored: Outcome) -
 
 
 def test_seeds_that_were_explored_are_refused(explored: Outcome) -> None:
-    with pytest.raises(InvalidStudy, match=r"leads to seeds that .* has used"):
+    with pytest.raises(InvalidStudy, match="leads to seeds that earlier runs have used"):
         explored.confirm("high.x > baseline.x", replicates=4, seed=1)
     with pytest.raises(InvalidStudy, match="names 'hihg'"):
         explored.confirm("hihg.x > baseline.x", replicates=4)

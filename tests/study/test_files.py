@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from digital_experiments import Hypothesis, Retention, Study
+from digital_experiments import Callback, Hypothesis, Retention, Study
 from digital_experiments.cli import main
 from digital_experiments.errors import InvalidStudy
 from digital_experiments.targets import load_target
@@ -22,6 +22,12 @@ def train(lr=0.01, epochs=3, seed=0):
     return {"accuracy": GAIN * lr + random.gauss(0, 0.001), "loss": 1 - lr}
 
 def plain(): ...
+"""
+FAILS = """
+from digital_experiments import experiment
+
+@experiment(root="fails")
+def fail(): raise ValueError
 """
 STUDY = """\
 experiment: train.py:train
@@ -48,6 +54,7 @@ def files(folder: Path) -> None:
     Path("train.py").write_text(TRAIN)
     Path("helper.py").write_text("GAIN = 1.0\n")
     Path("study.yaml").write_text(STUDY)
+    Path("broken.py").write_text("1 / 0\n")
 
 
 def dex(*words: str) -> Result:
@@ -82,6 +89,15 @@ def test_what_is_written_is_read_as_it_was() -> None:
     again = Study.from_yaml("copies/again.yaml")
     assert again.to_yaml() == study.to_yaml()
     assert again.conditions == study.conditions
+    odd = study.treat("1e3", lr="1e-5").with_(description="010", name="1:30")
+    odd = odd.with_(baseline={"epochs": "on"})
+    odd.to_yaml("odd.yaml")
+    read = Study.from_yaml("odd.yaml")
+    assert (read.name, read.description, read.conditions) == (odd.name, "010", odd.conditions)
+    with pytest.raises(InvalidStudy, match=r"can't keep: a tuple, \(1, 2\)"):
+        study.treat("odd", lr=(1, 2)).to_yaml()
+    with pytest.raises(InvalidStudy, match="has callbacks"):
+        study.with_(callbacks=[Callback()]).to_yaml()
     with pytest.raises(InvalidStudy, match="'twice' is a function, which YAML can't keep"):
         study.treat("twice", lambda config: {}).to_yaml()
     with pytest.raises(InvalidStudy, match="holds what YAML can't keep"):
@@ -96,8 +112,8 @@ def test_what_is_written_is_read_as_it_was() -> None:
         (("seed: 12", "seed: -1"), "A seed must be a whole number"),
         (("seed: 12", "seed: 12\nseed: 13"), "line 11: 'seed' is there twice"),
         (("  off: {lr: 0}", "  off: 3"), "line 8: Treatment 'off' must be a dict"),
-        (("accuracy > baseline", "accuracy baseline"), "line 11: Expected >, <"),
-        (("test: welch", "test: welsh"), "line 11: No test 'welsh'"),
+        (("accuracy > baseline", "accuracy baseline"), "line 12: Expected >, <"),
+        (("test: welch", "test: welsh"), "line 13: No test 'welsh'"),
         (("train.py:train", "train.py:trian"), r"line 1: .*holds no 'trian'.*'train'"),
         (("train.py:train", "nope.py:train"), "line 1: There is no file"),
         (("train.py:train", "train.py:plain"), "line 1: .*is no experiment"),
@@ -107,6 +123,19 @@ def test_what_is_written_is_read_as_it_was() -> None:
         (("description: Which rate?", "description: !!python/name:os.system"), "line 3: could not"),
         ((STUDY, "- a\n- b\n"), "is no study: it must hold 'experiment"),
         (("experiment: train.py:train\n", ""), "'experiment' is missing"),
+        (("lr: 1e-1", "rate: 1e-1"), r"line 6: .*no parameter 'rate'"),
+        (("{epochs: 2}", "{epoch: 2}"), r"line 4: .*no parameter 'epoch'.*'epochs'"),
+        (("high.accuracy >", "hihg.accuracy >"), r"line 12: .*names 'hihg'.*'high'"),
+        (
+            ("hypotheses:\n", "hypotheses: 5\nother:\n"),
+            "line 11: A hypothesis is a text|no 'other'",
+        ),
+        (("test: welch", "tset: welch"), "line 13: A hypothesis has no 'tset'.*'test'"),
+        (("{keep: 2}", "{keeep: 2}"), "line 16: retention must be such as"),
+        (("{keep: 2}", "3"), "line 16: retention must be such as"),
+        (("train.py:train", "broken.py:train"), "line 1: broken.py:train can't be loaded: ZeroDiv"),
+        (("name: rates", "name: rat\x01es"), "is no YAML"),
+        (("description: Which rate?", "description: 1:30\ntreatments: []"), "there twice|mapping"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told_with_its_line(change: tuple[str, str], says: str) -> None:
@@ -144,6 +173,9 @@ def test_the_commands_run_a_study_and_tell_of_it() -> None:
     missing = dex("study", "report", "study.yaml", "--version", "7")
     assert missing.exit_code == 2
     assert "has no version 7" in missing.output
+    Path("fails.py").write_text(FAILS)
+    Path("fails.yaml").write_text("experiment: fails.py:fail\nreplicates: 2\n")
+    assert dex("study", "run", "fails.yaml").exit_code == 1
     wrong = dex("study", "run", "nope.yaml")
     assert wrong.exit_code == 2
     assert "nope.yaml" in wrong.output
@@ -156,6 +188,8 @@ def test_a_file_to_begin_with_runs_as_it_is() -> None:
     assert ran.exit_code == 0, ran.output
     assert "20 of 20 runs completed" in ran.output
     assert "Available: 'accuracy', 'loss'" in ran.output
+    assert dex("study", "new", "known.yaml", "--experiment", "train.py:train").exit_code == 0
+    assert "- new.accuracy > baseline.accuracy" in Path("known.yaml").read_text()
     again = dex("study", "new", "new.yaml")
     assert again.exit_code != 0
     assert "there already" in again.output

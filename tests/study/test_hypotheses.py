@@ -207,7 +207,9 @@ def test_a_function_that_fails_or_says_nothing_is_told() -> None:
     assert (verdict.supported, verdict.reason) == (None, "it raised ZeroDivisionError: no variance")
     (verdict,) = verdicts([as_hypothesis(silent)], found, 10, None)
     assert (verdict.supported, verdict.text) == (None, "undecided")
-    assert "neither 'p_value' nor 'significant'" in verdict.reason
+    assert "its dict must hold a number 'p_value', or True or False as 'significant'" in (
+        verdict.reason
+    )
 
 
 def test_ranking_goes_by_the_first_hypothesis_or_by_the_name_of_the_metric() -> None:

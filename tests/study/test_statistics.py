@@ -147,14 +147,45 @@ def test_the_replicates_that_are_needed_are_those_of_statsmodels(effect: float, 
     theirs = "larger" if side == "greater" else side
     paired = TTestPower().solve_power(effect, power=0.8, alpha=0.05, alternative=theirs)
     apart = TTestIndPower().solve_power(effect, power=0.8, alpha=0.05, alternative=theirs)
-    assert replicates_needed(effect, 1.0, alternative=side) == math.ceil(paired)
-    assert replicates_needed(effect, 1.0, alternative=side, paired=False) == math.ceil(apart)
-    assert replicates_needed(2 * effect, 2.0, alternative=side) == math.ceil(paired)
+    operator = ">" if side == "greater" else "!="
+    assert replicates_needed(effect, 1.0, operator=operator) == math.ceil(paired)
+    assert replicates_needed(effect, 1.0, operator=operator, paired=False) == math.ceil(apart)
+    assert replicates_needed(2 * effect, 2.0, operator=operator) == math.ceil(paired)
+    shifted = replicates_needed(effect - 0.1, 1.0, operator=">=", margin=-0.1)
+    less = replicates_needed(-effect, 1.0, operator="<")
+    assert shifted == less == replicates_needed(effect, 1.0, operator=">")
+
+
+def test_as_many_replicates_as_are_needed_find_it_as_often_as_was_said() -> None:
+    random = np.random.default_rng(15)
+    for operator, effect, margin in ((">", 0.6, 0.0), ("==", 0.1, 0.8), ("<=", 0.1, 0.7)):
+        count = replicates_needed(effect, 1.0, operator=operator, margin=margin)
+        within = {"margin": margin} if operator == "==" else {"shift": margin}
+        side = "less" if operator == "<=" else "greater"
+        found = 0
+        for _ in range(NULL):
+            drawn = random.normal(effect, 1, count)
+            p = compared(drawn, np.zeros(count), alternative=side, test="welch", **within).p
+            found += p is not None and p <= LEVEL
+        low, high = interval_of(0.8)
+        assert low - 0.01 <= found / NULL <= high + 0.06, operator  # whole numbers are a bit more
+
+
+def test_a_permutation_test_needs_more_where_it_could_not_reach_the_level() -> None:
+    assert replicates_needed(9.0, 1.0, operator=">", test="permutation") == 5
+    assert replicates_needed(9.0, 1.0, operator=">", test="permutation", alpha=0.001) == 10
+    assert replicates_needed(9.0, 0.0, operator=">", test="permutation") == 5
 
 
 def test_power_that_can_not_be_had_is_told() -> None:
-    with pytest.raises(ValueError, match="effect must be a difference other than 0"):
+    with pytest.raises(ValueError, match="A true difference of 0 is not != 0"):
         replicates_needed(0.0, 1.0)
+    with pytest.raises(ValueError, match="A true difference of 3 is not == 1"):
+        replicates_needed(3.0, 1.0, operator="==", margin=1.0)
+    with pytest.raises(ValueError, match=r"A true difference of -0\.4 is not > 0"):
+        replicates_needed(-0.4, 1.0, operator=">")
+    with pytest.raises(ValueError, match="power and alpha between 0 and 1"):
+        replicates_needed(0.5, 1.0, power=1.0)
     with pytest.raises(ValueError, match="More than 10,000,000 replicates"):
         replicates_needed(1e-9, 1.0)
     assert replicates_needed(1.0, 0.0) == 2

@@ -1,0 +1,491 @@
+"""Corners of studies that a pair of fresh eyes found wrong once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digital_experiments import (
+    Experiment,
+    Hypothesis,
+    Outcome,
+    Retention,
+    Study,
+    Treatment,
+    current_dir,
+    experiment,
+    step,
+)
+from digital_experiments.callbacks import Seed
+from digital_experiments.controllers import GridSearch, RandomSearch
+from digital_experiments.errors import (
+    DamagedRecord,
+    DigitalExperimentsWarning,
+    InvalidHypothesis,
+    InvalidStudy,
+    RunsFailedWarning,
+)
+from digital_experiments.study.verdicts import ranked, verdicts
+
+
+@pytest.fixture
+def draw() -> Experiment[..., Any]:
+    @experiment(root="draw")
+    def draw(k: float = 0.0, opts: Any = None) -> dict[str, float]:
+        (current_dir() / "file").write_bytes(bytes(3000))
+        return {"x": random.gauss(k, 1.0), "y": random.random()}
+
+    return draw
+
+
+def test_the_files_of_a_version_that_was_extended_stay(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, replicates=2, seed=1, retention=Retention(keep=1))
+    study.run()
+    for count in (4, 5):
+        study.run(replicates=count, strategy="resume")
+    assert len(study.artefacts("file", require_complete=True)) == 5
+    study.with_(replicates=2).run()
+    assert len(study.artefacts("file")) == 2
+    with pytest.raises(FileNotFoundError):
+        study.artefacts("file", version=1)
+
+
+def test_an_experiments_retention_goes_by_versions_of_its_studies() -> None:
+    @experiment(root="kept", retention=Retention(keep=1))
+    def save(k: int = 0, seed: int = 0) -> None:
+        (current_dir() / "file").write_text("kept")
+        if Path("fail").exists():
+            raise OSError("no")
+
+    study = Study(save, treatments={"a": {"k": 1}}, replicates=3, seed=1)
+    study.run()
+    save()
+    save()
+    assert len(study.artefacts("file")) == len(study.artefacts("file", "a")) == 3
+    Path("fail").touch()
+    study.run()
+    assert len(study.artefacts("file", version=1)) == 3  # a version that failed takes no place
+
+
+def test_what_was_explored_is_what_is_confirmed(draw: Experiment[..., Any]) -> None:
+    explored = Study(draw, treatments={"a": {"k": 0.5}}, replicates=3, seed=1).run()
+    changed = explored.study.treat("a", k=50.0).with_(baseline={"k": -9.0})
+    confirmed = changed.load().confirm("a.x > baseline.x", 6)
+    assert confirmed.plan.conditions["a"]["k"] == 0.5
+    assert confirmed.plan.conditions["baseline"]["k"] == 0.0
+    given = explored.study.with_(treatments={}).run({"b": {"k": 2.0}})
+    assert given.study.with_(treatments={}).load().confirm("b.x > baseline.x", 6).is_complete
+    odd = Study(draw, treatments={"c": {"opts": object()}}, replicates=2, seed=3).run()
+    other = odd.study.treat("c", opts=[object()]).load()
+    with pytest.raises(InvalidStudy, match="'c' is not now what was explored"):
+        other.confirm("c.x > baseline.x", 6)
+
+
+def test_a_confirmation_is_not_tried_until_it_succeeds(draw: Experiment[..., Any]) -> None:
+    explored = Study(draw, treatments={"a": {"k": 0.5}}, replicates=3, seed=1).run()
+    first = explored.confirm("a.x > baseline.x", 6, seed=7)
+    assert first.integrity.reasons == []
+    for seed in (7, 7 + 31337, 1):
+        with pytest.raises(InvalidStudy, match="seeds that earlier runs have used"):
+            explored.confirm("a.x < baseline.x", 6, seed=seed)
+    again = explored.confirm("a.x > baseline.x", 6)
+    assert again.integrity.reasons == ["1 earlier confirmations of the same were begun"]
+    with pytest.raises(InvalidStudy, match="seeds that earlier runs"):
+        first.confirm("a.x > baseline.x", 6, seed=1, name="third")
+    with pytest.raises(InvalidStudy, match="needs another name"):
+        explored.confirm("a.x > baseline.x", 6, name="draw")
+    with pytest.raises(InvalidStudy, match="confirm needs a hypothesis"):
+        explored.confirm([], 6)
+
+
+def test_what_is_confirmed_outlives_what_was_explored(draw: Experiment[..., Any]) -> None:
+    confirmed = (
+        Study(draw, treatments={"a": {"k": 3.0}}, replicates=2).run().confirm("a.x > baseline.x", 6)
+    )
+    for path in Path("draw/studies/draw").iterdir():
+        path.unlink()
+    loaded = confirmed.study.load()
+    assert loaded.integrity.reasons == ["1 plans that it must not share seeds with are gone"]
+    assert "supported" in repr(loaded)
+
+
+def small(baseline: Any, treatment: Any) -> dict[str, Any]:
+    return {"p_value": 0.001}
+
+
+def test_a_function_is_judged_by_its_code_and_missed_if_it_is_not_there(
+    draw: Experiment[..., Any],
+) -> None:
+    def first(baseline: Any, treatment: Any) -> dict[str, Any]:
+        return {"p_value": 0.9}
+
+    confirmed = Study(draw, treatments={"a": {"k": 3.0}}, replicates=2).run().confirm(first, 6)
+    swapped = lambda baseline, treatment: {"p_value": 0.001}  # noqa: E731 # it stands in for another
+    swapped.__name__ = swapped.__qualname__ = first.__qualname__
+    later = confirmed.study.load(hypotheses=[swapped])
+    assert later.verdicts[0].integrity == "not pre-registered"
+    study = Study(draw, treatments={"a": {"k": 3.0}}, replicates=8, seed=1)
+    whole = study.with_(hypotheses=["a.x > baseline.x", small, first]).run()
+    alone = study.load()
+    assert [v.text for v in alone.verdicts] == ["supported", "undecided", "undecided"]
+    assert "its function is not here" in alone.verdicts[1].reason
+    p, all_p = alone.verdicts[0], whole.verdicts[0]
+    assert p.p_corrected is not None
+    assert all_p.p_corrected is not None
+    assert p.p_corrected >= all_p.p_corrected > (p.p or 0)
+
+
+def test_a_part_of_the_hypotheses_is_corrected_as_the_whole(draw: Experiment[..., Any]) -> None:
+    asked = ["a.x > baseline.x", "a.y > baseline.y", "a.y < baseline.y"]
+    study = Study(draw, None, {"a": {"k": 3.0}}, 8, 1, asked)
+    whole = study.run().verdicts[0]
+    (part,) = study.load(hypotheses="a.x > baseline.x").verdicts
+    assert (part.p_corrected, part.integrity) == (whole.p_corrected, "valid")
+    more = study.load(hypotheses=["a.x > baseline.x", "a.x > baseline.y"]).verdicts
+    assert more[0].p_corrected == whole.p_corrected
+    assert [v.integrity for v in more] == ["valid", "not pre-registered"]
+    with pytest.raises(InvalidHypothesis, match="names 'z'"):
+        study.load(hypotheses="z.x > baseline.x")
+
+
+def test_a_treatment_that_changes_the_config_changes_no_other(draw: Experiment[..., Any]) -> None:
+    def hotter(config: dict[str, Any]) -> None:
+        config["opts"]["lr"] = 100.0
+
+    study = Study(draw, {"opts": {"lr": 1.0}}, {"hotter": hotter})
+    assert study.conditions["baseline"]["opts"] == {"lr": 1.0}
+    assert study.conditions["hotter"]["opts"] == {"lr": 100.0}
+
+
+def test_power_goes_by_the_hypothesis_that_is_asked_about(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, None, {"a": {"k": 0.1}}, 10, 1, correction=None)
+
+    def needed(text: str, effect: float, **how: Any) -> int:
+        asked = study.expect(Hypothesis(text, paired=False, **how))
+        return asked.run().power(effect)
+
+    more = needed("a.x > baseline.x", 0.5)
+    assert needed("a.x >= baseline.x - 0.5", 0.0) == more
+    assert needed("a.x < baseline.x", -0.5) == more
+    assert needed("a.x != baseline.x", 0.5) > more
+    assert needed("a.x == baseline.x +- 1", 0.0) > 10
+    for text, effect in (("a.x == baseline.x +- 1", 3.0), ("a.x > baseline.x", -0.4)):
+        with pytest.raises(ValueError, match="no number of replicates would show it"):
+            needed(text, effect)
+    one = study.replicate(1).expect("a.x > baseline.x").run()
+    with pytest.raises(ValueError, match="no spread to go by: it needs two replicates"):
+        one.power(1.0)
+    two = study.expect("a.x > baseline.x").expect("a.y > baseline.y")
+    assert two.with_(correction="holm").run().power(0.5) >= two.run().power(0.5)
+
+
+def test_a_named_hypothesis_tells_its_treatments_apart(draw: Experiment[..., Any]) -> None:
+    @experiment(root="wide")
+    def wide(spread: float = 1.0) -> dict[str, float]:
+        return {"x": random.gauss(0, spread)}
+
+    every = Hypothesis("*.x > baseline.x", paired=False, name="all", test="welch")
+    treatments = {"a": {"spread": 1.0}, "b": {"spread": 10.0}}
+    outcome = Study(wide, None, treatments, 20, 1, every).run()
+    assert [v.name for v in outcome.verdicts] == ["all: a", "all: b"]
+    assert outcome.power(1.0, hypothesis=1) > 5 * outcome.power(1.0, hypothesis=0)
+
+
+def test_functions_are_given_what_both_sides_have() -> None:
+    seen: list[Any] = []
+
+    def look(baseline: Any, treatment: Any) -> dict[str, Any]:
+        seen.append((baseline["x"], treatment["x"]))
+        return {"significant": True}
+
+    found: dict[str, Any] = {
+        "baseline": {n: {"x": 10.0 * n} for n in range(8) if n != 2},
+        "a": {n: {"x": 10.0 * n + 1} for n in range(8) if n != 5},
+    }
+    (verdict,) = verdicts([Hypothesis(verifier=look)], found, 8, None)
+    assert seen == [([0, 10, 30, 40, 60, 70], [1, 11, 31, 41, 61, 71])]
+    assert verdict.reason == "2 replicates are left out, which one side lacks"
+
+
+@pytest.mark.parametrize(
+    ("told", "supported", "says"),
+    [
+        ({"p_value": np.float32(0.01)}, True, ""),
+        ({"significant": np.True_}, True, ""),
+        ({"p_value": math.nan}, None, "its 'p_value' is nan"),
+        ({"p_value": 2.0}, None, "its 'p_value' is 2.0"),
+        ({"p_value": "0.01"}, None, "its dict must hold"),
+        ({"p_value": True}, None, "its dict must hold"),
+        ({"significant": "no"}, None, "its dict must hold"),
+        (None, None, "it returned None, where a dict was expected"),
+    ],
+)
+def test_what_a_function_returns_is_taken_for_what_it_is(
+    told: Any, supported: bool | None, says: str
+) -> None:
+    found: dict[str, Any] = {side: {0: {"x": 1.0}, 1: {"x": 2.0}} for side in ("baseline", "a")}
+    (verdict,) = verdicts([Hypothesis(verifier=lambda b, t: told)], found, 2, None)
+    assert verdict.supported is supported
+    assert says in verdict.reason
+
+
+def test_replicates_that_are_all_equal_prove_nothing() -> None:
+    @step(cache=True)
+    def slow() -> float:
+        return random.random()
+
+    @experiment(root="flat")
+    def flat(k: float = 0.0) -> dict[str, float]:
+        return {"x": 0.8 + k, "cached": slow() + k, "solved": float(k > 0)}
+
+    asked = ["a.x > baseline.x", "a.cached > baseline.cached", "a.solved > baseline.solved"]
+    outcome = Study(flat, None, {"a": {"k": 0.1}}, 8, 1, asked).run()
+    assert [v.supported for v in outcome.verdicts] == [None, None, True]
+    assert all("does it use its seed?" in v.reason for v in outcome.verdicts)
+
+
+def test_too_few_replicates_for_many_hypotheses_are_told(draw: Experiment[..., Any]) -> None:
+    treatments = {f"t{n}": {"k": 50.0 + n} for n in range(10)}
+    study = Study(draw, None, treatments, 6, 1, "*.x > baseline.x")
+    with pytest.warns(DigitalExperimentsWarning, match="among 10 is 0.16, above alpha"):
+        outcome = study.run()
+    assert [v.supported for v in outcome.verdicts] == [None] * 10
+    assert "too few replicates for 10 hypotheses" in outcome.verdicts[0].reason
+    assert all(study.with_(correction=None).run().verdicts)
+
+
+def test_searches_leave_out_what_is_no_number() -> None:
+    @experiment(root="nan")
+    def some(x: int = 0, seed: int = 0) -> dict[str, float]:
+        return {"acc": math.nan if x < 2 else float(x)}
+
+    study = Study(some, seed=1)
+    best = study.optimise(GridSearch(x=[1, 2, 3]), 3, 2, objective="acc")
+    assert (best.config({}), best.score) == ({"x": 3}, 3.0)
+    other = study.optimise(GridSearch(x=[2, 4]), 2, 2, objective="acc")
+    assert other.config({}) == {"x": 4}  # another search, of its own trials
+    for _ in range(3):
+        study.optimise(RandomSearch(x=[2, 3], seed=None), 6, 1, objective="acc")
+    assert [v.replicates for v in study.versions()] == [2, 2, 1]
+    assert [v.complete for v in study.versions()] == [True] * 3
+    assert study.progress(3) == (6, 6)
+    with pytest.warns(RunsFailedWarning, match="of the objective: no"):
+        assert study.optimise(GridSearch(x=[2, 3]), 2, 1, objective=picky).config({}) == {"x": 2}
+    with pytest.raises(InvalidStudy, match="can't vary 'seed'"):
+        study.optimise(GridSearch(seed=[1]), 1, objective="acc")
+    with pytest.raises(TypeError, match="A search is not run by 'foo'"):
+        study.optimise(GridSearch(x=[1]), 1, objective="acc", foo=3)
+    with pytest.raises(InvalidStudy, match="executor: "):
+        study.optimise(GridSearch(x=[1, 2, 3]), 3, 2, objective="acc", executor="nope")
+
+
+def picky(runs: Any) -> float:
+    if runs[0].config["x"] == 3:
+        raise ValueError("no")
+    return float(runs[0].config["x"])
+
+
+def test_the_newest_version_is_no_search(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, seed=1, replicates=2)
+    study.run()
+    best = study.optimise(GridSearch(k=[0.0, 5.0]), 2, objective="x")
+    assert study.load().plan.kind == "study"
+    assert len(study.artefacts("file")) == 2
+    assert list(study.treat(best).treatments) == ["best"]
+    assert study.treat("mine", best).conditions["mine"]["k"] == 5.0
+
+
+def test_the_best_is_what_the_hypothesis_wants_or_the_metrics_name() -> None:
+    means = {"baseline": {"latency": 3.0}, "a": {"latency": 1.0}, "b": {"latency": math.nan}}
+
+    def small(name: str) -> bool:
+        return name == "latency"
+
+    def best(text: str) -> str:
+        return ranked([Hypothesis(text)], [], means, small)[0][0]
+
+    assert best("a.latency == baseline.latency +- 2") == "a"
+    assert best("a.latency != baseline.latency") == "a"
+    assert best("baseline.latency > a.latency") == "a"
+    assert best("a.latency > baseline.latency") == "baseline"
+    assert ranked([], [], means, small)[-1][0] == "b"
+
+
+def test_metrics_may_be_called_anything(draw: Experiment[..., Any]) -> None:
+    @experiment(root="names")
+    def names(seed: int = 0) -> dict[str, Any]:
+        huge = {"huge": 10**400, "large": 1e308 * (-1) ** seed, "tiny": 1e-300 * seed}
+        return {"treatment": 5, "seed": 3, "status": 7, "id": 1, "a\nb": 1.5, **huge}
+
+    outcome = Study(names, replicates=3, seed=1).run()
+    frame = outcome.to_dataframe()
+    assert frame["treatment"].tolist() == ["baseline"] * 3
+    assert frame["seed"].tolist() == [1, 31338, 62675]
+    assert frame["result.seed"].tolist() == [3, 3, 3]
+    assert json.loads(outcome.to_json("out.json").read_text())[0]["result.id"] == 1
+    assert "baseline" in repr(outcome)
+    assert "<svg" in outcome._repr_html_()
+    outcome.report("page.html")
+    with pytest.raises(ValueError, match="Parquet has no numbers of that size"):
+        outcome.to_parquet("out.parquet")
+
+
+def test_an_effect_against_a_number_is_in_its_own_deviations(draw: Experiment[..., Any]) -> None:
+    outcome = Study(draw, replicates=200, seed=1).expect("baseline.x > -0.5").run()
+    values = outcome.metrics()["x"]
+    comparison = outcome.verdicts[0].comparison
+    assert comparison is not None
+    assert comparison.hedges_g == pytest.approx((values.mean() + 0.5) / values.std(), rel=0.01)
+
+
+def test_studies_of_two_experiments_in_one_store_are_two() -> None:
+    def one() -> int:
+        return 1
+
+    def two() -> int:
+        return 2
+
+    first = Study(experiment(root="both")(one), replicates=2, name="S")
+    second = Study(experiment(root="both")(two), replicates=2, name="S")
+    first.run()
+    second.run()
+    assert (len(first.versions()), len(second.versions())) == (1, 1)
+    assert first.load().metrics()["result"].tolist() == [1, 1]
+
+
+def test_a_confirmation_whose_runs_failed_was_looked_at() -> None:
+    @experiment(root="flaky")
+    def flaky(seed: int = 0) -> int:
+        if seed % 3 == 0 and not Path("fixed").exists():
+            raise OSError("not yet")
+        return seed
+
+    explored = Study(flaky, replicates=2, seed=1).run()
+    confirmed = explored.confirm("baseline.result > 0", 12, seed=2)
+    assert confirmed.verdicts[0].integrity == "incomplete"
+    Path("fixed").touch()
+    whole = explored.confirm("baseline.result > 0", 12, strategy="resume")
+    assert whole.integrity.status == "valid"
+    assert "looked at after 8 of 12 runs" in whole.integrity.reasons[0]
+
+
+def test_coroutines_are_run_where_no_loop_runs_or_awaited() -> None:
+    @experiment(root="waits")
+    async def wait(k: float = 0.0, seed: int = 0) -> float:
+        await asyncio.sleep(0)
+        return k + random.Random(seed).random()
+
+    study = Study(wait, None, {"a": {"k": 2.0}}, 6, 1)
+    explored = study.run()
+
+    async def main() -> Outcome:
+        for call in (study.apply, study.debug):
+            with pytest.raises(RuntimeError, match="An event loop runs here"):
+                call("a")
+        with pytest.raises(RuntimeError, match="await outcome"):
+            explored.confirm("a.result > baseline.result", 6)
+        return await explored.aconfirm("a.result > baseline.result", 6)
+
+    assert asyncio.run(main()).verdicts[0].supported is True
+    assert study.apply("a", seed=1) == pytest.approx(2.1343642441124)
+
+
+def test_a_study_that_nobody_awaits_ends() -> None:
+    @experiment(root="long")
+    def nap(seed: int = 0) -> None:
+        import time
+
+        time.sleep(0.05)
+
+    study = Study(nap, replicates=40, seed=1)
+
+    async def main() -> None:
+        task = asyncio.create_task(study.arun())
+        await asyncio.sleep(0.4)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert 1 <= len(nap.observations()) < 40
+    assert study.run(strategy="resume").is_complete
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replicates": "5"},
+        {"conditions": 5},
+        {"hypotheses": [{"words": "a"}]},
+        {"hypotheses": ["a"]},
+        {"continues": ["' or 1 == 1 or '"]},
+        {"seed": True},
+    ],
+)
+def test_a_plan_that_is_none_is_told(draw: Experiment[..., Any], change: dict[str, Any]) -> None:
+    study = Study(draw, replicates=2, seed=1)
+    study.run()
+    (path,) = (p for p in Path("draw/studies/draw").iterdir() if "done" not in p.name)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DamagedRecord, match="is no plan of a study"):
+        study.load()
+
+
+def test_conditions_that_stayed_as_they_were_are_not_run_again(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, None, {"a": {"k": 1.0}, "b": {"k": 2.0}}, 3, 1)
+    study.run()
+    outcome = study.treat("b", k=3.0).run(strategy="resume")
+    assert len(draw.observations()) == 9 + 3
+    means = outcome.summary().set_index(["treatment", "metric"])["mean"]
+    assert means["b", "x"] == pytest.approx(means["a", "x"] + 2.0)
+    assert outcome.is_complete
+
+
+def test_wrong_arguments_are_told_where_they_are_given(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, None, {"a": {"k": 1.0}}, 2, 1)
+    outcome = study.run()
+    wrong: list[tuple[Any, str]] = [
+        (lambda: study.load("1"), "version must be a number"),  # type: ignore[arg-type]
+        (lambda: study.load(True), "version must be a number"),
+        (lambda: study.apply(5), "A treatment is a Treatment"),  # type: ignore[arg-type]
+        (lambda: study.with_(callbacks=3), "callbacks must be a list"),
+        (lambda: study.with_(hypotheses=5), "hypotheses must be texts"),
+        (lambda: study.with_(baseline={1: 2}), "baseline must be a dict"),
+        (lambda: study.run(foo=1), "A study is not run by 'foo'"),
+        (lambda: study.treat("a", {"k": 1}, k=2), "is said once"),
+        (lambda: study.artefacts("../file"), "can't be the name"),
+        (lambda: study.artefacts("/etc/passwd"), "can't be the name"),
+        (lambda: Hypothesis("a.x > b.x", paired="no"), "paired must be"),  # type: ignore[arg-type]
+        (lambda: Hypothesis("a.x > b.x", ranker=5), "ranker must be"),  # type: ignore[arg-type]
+        (lambda: Hypothesis("a.x > a.x"), "compares 'a' with itself"),
+        (lambda: Hypothesis("a.x == b.x +- 1e999"), "must be finite"),
+        (lambda: Retention(big_file_mb=math.nan), "big_file_mb must be"),
+        (lambda: Retention(big_file_mb=-1), "big_file_mb must be"),
+        (lambda: Seed(seed_fn=3), "seed_fn must be"),  # type: ignore[arg-type]
+        (lambda: Seed(auto_seed="no"), "auto_seed must be"),  # type: ignore[arg-type]
+        (lambda: outcome.tree("a"), "no level 'a'"),
+    ]
+    for call, says in wrong:
+        with pytest.raises((TypeError, ValueError), match=says):
+            call()
+
+
+def test_a_treatment_may_be_called_nothing(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, None, [Treatment("nothing", {"k": 9.0})], 2, 1)
+    study.apply("nothing")
+    assert draw.observations()[-1].metadata["study"]["treatment"] == "nothing"
+
+
+def test_a_seed_of_numpy_is_a_seed() -> None:
+    @experiment(root="np", callbacks=[Seed()])
+    def fit(seed: Any = 0) -> float:
+        return random.random()
+
+    assert fit(np.int64(3)) == fit(3)
