@@ -274,7 +274,7 @@ class Design:
         treatments = list(self.treatments)
         total = len(self.hypotheses) - len(asked)
         total += sum(len(hypothesis.for_each(treatments)) for hypothesis in asked)
-        count, times = self.replicates, total if self.correction else 1
+        count, times = self.replicates, total if self.correction == "holm" else 1
         for hypothesis in asked:
             side = "two-sided" if hypothesis.operator == "!=" else "greater"
             least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)

@@ -261,8 +261,8 @@ class Outcome:
         Parameters
         ----------
         effect : float
-            The true difference of the left side's mean from the right one's, in the units of the
-            metric: for ``<`` a negative one, for an equivalence 0, say.
+            How far the left side's mean truly is from the right one's, in the units of the metric:
+            for ``<`` below it, else above it. Where there is a margin it may be 0, or negative.
         power : float
             With which probability it is to be found.
         hypothesis : int or str
@@ -288,7 +288,7 @@ class Outcome:
         paired = asked.paired is not False or isinstance(right, float)
         tested = sum(v.p is not None for v in self.verdicts) if self.plan.correction else 1
         return replicates_needed(
-            effect,
+            -effect if asked.operator.startswith("<") else effect,
             spread(one, other, paired, verdict.name),
             power=power,
             alpha=asked.alpha / max(1, tested),

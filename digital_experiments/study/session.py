@@ -50,6 +50,10 @@ _HOW = ("retries", "timeout")
 _OWN = frozenset({"default_rng", "Generator", "Random", "RandomState", "SeedSequence", "PRNGKey"})
 
 
+Ended = tuple[str, int, Observation]
+"""A run that has ended: its condition, its number, and what came of it."""
+
+
 class Session:
     """One running of a study: its plan, what is still to be run, what has come of it."""
 
@@ -68,26 +72,36 @@ class Session:
         self.how = how
         self.conditions = study.conditions
         self.experiment = study.seeded()
-        self.done: list[Replicate] = []
+        self.done: list[Ended] = []
         self.plan: Plan | None = None
 
     def run(self) -> Outcome:
         """Make all runs, and give what came of them."""
         stopped = until.get()
-        for _ in self.runs():
+        for _ in self._made():
             if stopped is not None and stopped.is_set():
                 raise InterruptedError("Nobody waits for the study any more.")
         return self.outcome()
 
     def runs(self) -> Iterator[Replicate]:
+        """Make all runs, and give each when it ends."""
+        for name, number, observation in self._made():
+            assert self.plan is not None
+            yield Replicate(name, number, seed_of(self.plan.seed, number), observation)
+
+    def _made(self) -> Iterator[Ended]:
         """Write the plan, then make the runs that are missing."""
         study = self.study
         if call_kind(study.experiment.function) == "coroutine":
             refuse_in_loop("await study.arun(...), or await outcome.aconfirm(...)")
         self.plan, known = self._planned()
         plan = self.plan
-        self.done = [one for one in known if one.observation.status == "completed"]
-        there = {(one.treatment, one.number) for one in self.done}
+        self.done = [
+            (name, number, observation)
+            for name, number, _, observation in known
+            if observation.status == "completed"
+        ]
+        there = {(name, number) for name, number, _ in self.done}
         missing = [
             (name, number)
             for number in range(plan.replicates)
@@ -101,22 +115,20 @@ class Session:
         made = self.experiment._many(
             calls, study.executor, study.workers, progress=self.progress, **self.how
         )
+        tells = _log.isEnabledFor(logging.INFO)
         for place, observation in made:
-            name, number = missing[place]
-            one = Replicate(name, number, seed_of(plan.seed, number), observation)
-            self.done.append(one)
-            if observation.status != "completed":
-                _log.info(
-                    "study %s: replicate %s of %s %s", study.name, number, name, observation.status
-                )
-            yield one
+            ended = (*missing[place], observation)
+            self.done.append(ended)
+            if tells:
+                _log_run(study.name, ended, len(self.done), plan.size)
+            yield ended
 
     def outcome(self) -> Outcome:
         """What came of it, once all runs have ended."""
         assert self.plan is not None
         study, plan = self.study, self.plan
         plans = study.plans
-        completed = sum(one.observation.status == "completed" for one in self.done)
+        completed = sum(observation.status == "completed" for _, _, observation in self.done)
         plans.end(plan, completed)
         version = next(n for n, known in enumerate(plans.all(), 1) if known.id == plan.id)
         if plan.kind == CONFIRMATION and completed < plan.size:
@@ -124,7 +136,9 @@ class Session:
         retention = study.retention or study.experiment._options["retention"]
         if retention is not None:
             self._retain(retention)
-        outcome = Outcome(study, plan, version, self.done)
+        seeds = plan.seeds
+        replicates = [Replicate(name, n, seeds[n], found) for name, n, found in self.done]
+        outcome = Outcome(study, plan, version, replicates)
         _log.info("study %s: %d of %d runs completed", study.name, completed, plan.size)
         _tell(reversed(self._listeners()), "study_end", outcome)
         return outcome
@@ -206,6 +220,12 @@ class Session:
             continues=list(continues),
             explored=list(self.explored),
         )
+
+
+def _log_run(study: str, ended: Ended, done: int, size: int) -> None:
+    name, number, observation = ended
+    told = (study, done, size, number, name, observation.status)
+    _log.info("study %s: %d of %d: replicate %d of %s %s", *told)
 
 
 class _Counted:

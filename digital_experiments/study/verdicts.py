@@ -117,7 +117,7 @@ def verdicts(
 def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> str:
     """Why, with so many hypotheses, none could have been shown; empty if one could."""
     least = [
-        (smallest_p_of(v) * (count if correction else 1), v.hypothesis.alpha)
+        (smallest_p_of(v) * (count if correction == "holm" else 1), v.hypothesis.alpha)
         for v in found
         if v.p is not None
     ]

@@ -173,7 +173,8 @@ def test_power_goes_by_the_hypothesis_that_is_asked_about(draw: Experiment[..., 
 
     more = needed("a.x > baseline.x", 0.5)
     assert needed("a.x >= baseline.x - 0.5", 0.0) == more
-    assert needed("a.x < baseline.x", -0.5) == more
+    assert needed("a.x < baseline.x", 0.5) == more
+    assert needed("a.x <= baseline.x + 0.5", 0.0) == more
     assert needed("a.x != baseline.x", 0.5) > more
     assert needed("a.x == baseline.x +- 1", 0.0) > 10
     for text, effect in (("a.x == baseline.x +- 1", 3.0), ("a.x > baseline.x", -0.4)):
