@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.observation import Observation
@@ -86,8 +87,9 @@ class Mapped:
         ended = self._many(
             configs, executor, workers, retries, timeout, on_error, progress, resume, retry
         )
-        found = dict(ended)
-        return Observations(found[number] for number in sorted(found))
+        if executor != "serial" or resume:  # else they come in their order
+            ended = iter(sorted(ended, key=itemgetter(0)))
+        return Observations(observation for _, observation in ended)
 
     def imap(
         self,
