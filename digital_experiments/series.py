@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from operator import itemgetter
-from threading import Lock, get_ident
+from threading import RLock
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,8 +55,8 @@ class SeriesWriter:
         self._fail = fail
         self._steps: dict[str, count[int]] = {}
         self._points: list[Point] = []
-        self._lock = Lock()
-        self._flushing: int | None = None
+        self._lock = RLock()
+        self._flushing = False
         self._written = 0
         self._summary: dict[str, dict[str, Any]] = {}
 
@@ -79,14 +79,16 @@ class SeriesWriter:
 
     def flush(self) -> None:
         """Append what was taken to the file."""
-        if not self._points or self._flushing == get_ident():  # a signal has come meanwhile
+        if not self._points:
             return
         with self._lock:
-            self._flushing = get_ident()
+            if self._flushing:  # by this thread: a signal has come meanwhile
+                return
+            self._flushing = True
             try:
                 self._flush()
             finally:
-                self._flushing = None
+                self._flushing = False
 
     def _flush(self) -> None:
         points = self._points[:]

@@ -581,7 +581,7 @@ def test_a_signal_may_log_while_its_thread_does() -> None:
         "    def asked(*_):\n"
         "        log_metric('asked', 1)\n"
         "        log_param('asked', True)\n"
-        "        signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0.002)\n"
         "    signal.signal(signal.SIGALRM, asked)\n"
         "    signal.setitimer(signal.ITIMER_REAL, 0.05)\n"
         "    for i in range(300_000):\n"
