@@ -77,7 +77,7 @@ class Heart:
             )
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may make a run meanwhile
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: Any = None

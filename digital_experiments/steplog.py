@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 _MOST = 1000
@@ -17,7 +17,7 @@ class StepLog:
     def __init__(self) -> None:
         self._calls: list[StepFacts] = []
         self._more: dict[str, StepFacts] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a signal may call a step meanwhile
 
     def begin(self, call: StepFacts) -> int | None:
         """Take note of a call, and give its place; None if there are too many."""

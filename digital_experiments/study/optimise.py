@@ -281,8 +281,11 @@ class Search:
 
 
 def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    import numpy
+
     values = [value for of_one in cells if (value := value_of(of_one, name)) is not None]
-    return math.fsum(values) / len(values) if len(values) == len(cells) else None
+    with numpy.errstate(all="ignore"):  # infinities may meet
+        return float(numpy.mean(values)) if len(values) == len(cells) else None
 
 
 def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:

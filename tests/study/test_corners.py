@@ -293,6 +293,15 @@ def picky(runs: Any) -> float:
     return float(runs[0].config["x"])
 
 
+def test_infinite_numbers_do_not_end_a_search() -> None:
+    @experiment(root="infinite")
+    def some(x: int = 0, seed: int = 0) -> dict[str, float]:
+        return {"acc": float(x), "odd": math.inf if seed % 2 else -math.inf}
+
+    best = Study(some, seed=1).optimise(GridSearch(x=[1, 2]), 2, 2, objective="acc")
+    assert best.config({}) == {"x": 2}
+
+
 def test_the_newest_version_is_no_search(draw: Experiment[..., Any]) -> None:
     study = Study(draw, seed=1, replicates=2)
     study.run()
