@@ -177,7 +177,7 @@ def _check(plan: Plan) -> None:
         if not isinstance(id, str) or not FULL_ID.fullmatch(id):
             raise DamagedRecord(f"{id!r:.80} is no id of a plan")
     for told in plan.hypotheses:
-        if not isinstance(told, dict) or not isinstance(told.get("text"), str):
+        if not isinstance(told, dict) or not {"text", "test", "alpha"} <= told.keys():
             raise DamagedRecord(f"{told!r:.80} is no hypothesis")
     if not all(isinstance(config, dict) for config in plan.conditions.values()):
         raise DamagedRecord("a condition is no config")

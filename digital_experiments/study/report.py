@@ -236,7 +236,7 @@ def _plan_rows(outcome: Outcome) -> list[tuple[str, str]]:
     ]
     rows.append(("replicates", f"{plan.replicates}, seeds from {plan.seed}"))
     for told in plan.hypotheses:
-        how = "not paired" if told["paired"] is False else "paired"
+        how = "not paired" if told.get("paired") is False else "paired"
         rows.append(
             ("hypothesis", f"{told['text']} ({told['test']}, {how}, alpha {told['alpha']:g})")
         )
