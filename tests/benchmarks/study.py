@@ -64,19 +64,21 @@ def study_of(recorded: Experiment[..., Any], replicates: int) -> Study:
 
 
 def to_map(folder: Path) -> dict[str, object]:
-    """Both in turn: the machine's moods meet both."""
-    recorded = experiment(root=folder / "map")(trivial)
-    studied = study_of(experiment(root=folder / "study")(trivial), REPLICATES)
+    """Both in turn, in new folders each time: the machine's moods meet both."""
     configs = [{"by": by} for _ in range(REPLICATES) for by in (0, 1, 2)]
-    ways: list[tuple[str, Callable[[], object]]] = [
-        ("map", partial(recorded.map, configs)),
-        ("study", studied.run),
-    ]
-    taken: dict[str, list[float]] = {name: [] for name, _ in ways}
-    for _ in range(ROUNDS):
-        for name, work in ways:
-            taken[name].append(seconds(work))
-        ways.reverse()  # a disk that has just been busy is slower
+    taken: dict[str, list[float]] = {"map": [], "study": []}
+    order = list(taken)
+    for number in range(ROUNDS):
+        recorded = experiment(root=folder / f"map{number}")(trivial)
+        studied = study_of(experiment(root=folder / f"study{number}")(trivial), REPLICATES)
+        ways: dict[str, Callable[[], object]] = {
+            "map": partial(recorded.map, configs),
+            "study": studied.run,
+        }
+        recorded(), studied.apply()  # what is written once
+        for name in order:
+            taken[name].append(seconds(ways[name]))
+        order.reverse()
     plain, whole = (statistics.median(taken[name][1:]) for name in ("map", "study"))
     seeding = seconds(lambda: [seed_generators(seed) for seed in range(len(configs))])
     return {
