@@ -319,9 +319,9 @@ class Observation:
         2... · completed · ...s
         └── load(n=4) · ...s → ...
         """
-        from digital_experiments.provenance import print_tree
+        from digital_experiments.provenance import print_tree, tree_of
 
-        print_tree(self._id, self.status, self.metadata, self.inputs)
+        print_tree(tree_of(self._id, self.status, self.metadata, self.inputs))
 
     def metrics(self, key: str | None = None) -> pandas.DataFrame:
         """The points of the series that the run logged, in the order in which they came.

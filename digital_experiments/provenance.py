@@ -32,10 +32,10 @@ def tree_of(
     """
     from rich.tree import Tree
 
-    root = Tree(_text(f"{id} · {status}{_seconds(_total(metadata))}", style="bold"))
+    root = Tree(text(f"{id} · {status}{_seconds(_total(metadata))}", style="bold"))
     for name, files in (inputs or {}).items():
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        root.add(_text(f"{name} ← {files[0]}{more}", style="cyan"))
+        root.add(text(f"{name} ← {files[0]}{more}", style="cyan"))
     branches: list[Tree] = []
     made: dict[str, str] = {}  # which step made a value, by its digest
     for call in metadata.get("steps") or ():
@@ -46,7 +46,7 @@ def tree_of(
         if call.get("output"):
             made.setdefault(call["output"], call["name"])
     for name, more in (metadata.get("more_steps") or {}).items():
-        root.add(_text(f"{name} · {more['count']} calls more{_seconds(more['duration'])}"))
+        root.add(text(f"{name} · {more['count']} calls more{_seconds(more['duration'])}"))
     return root
 
 
@@ -71,16 +71,11 @@ def _files_in(value: Any) -> Iterator[str]:
     yield from ("/".join(parts) for parts in _FILE.findall(text if type(text) is str else ""))
 
 
-def print_tree(
-    id: str,
-    status: str,
-    metadata: Mapping[str, Any],
-    inputs: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Print the tree to the terminal, or show it in a notebook."""
+def print_tree(tree: Tree) -> None:
+    """Print a tree to the terminal, or show it in a notebook."""
     from rich.console import Console
 
-    Console().print(tree_of(id, status, metadata, inputs))
+    Console().print(tree)
 
 
 def _total(metadata: Mapping[str, Any]) -> float | None:
@@ -97,7 +92,7 @@ def _line(call: Mapping[str, Any], made: Mapping[str, str]) -> Text:
         else f"{name} ← {_origin(told, made)}"
         for name, told in call.get("inputs", {}).items()
     )
-    line = _text(f"{call['name']}({inputs})")
+    line = text(f"{call['name']}({inputs})")
     status = str(call["status"])
     if status != "completed":
         line.append(f" · {status}", style=_STYLES.get(status, ""))
@@ -119,7 +114,8 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f" · {duration_text(seconds)}"
 
 
-def _text(text: str, style: str = "") -> Text:
+def text(told: str, style: str = "") -> Text:
+    """A text as every terminal takes it."""
     from rich.text import Text
 
-    return Text(printable(text), style=style)
+    return Text(printable(told), style=style)

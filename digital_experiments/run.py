@@ -304,12 +304,12 @@ class Run(RunLog, Shown):
 
     def tree(self) -> None:
         """As :meth:`Observation.tree`, with the steps so far."""
-        from digital_experiments.provenance import print_tree
+        from digital_experiments.provenance import print_tree, tree_of
 
         if self.observation is not None:
             self.observation.tree()
         else:
-            print_tree(self.id, "running", self.steps.facts())
+            print_tree(tree_of(self.id, "running", self.steps.facts()))
 
     def tell_step(self, hook: str, *what: Any) -> None:
         """Tell the callbacks of a step."""

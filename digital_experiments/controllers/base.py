@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from digital_experiments.errors import RunsFailedWarning
+from digital_experiments.many.calls import Counted
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 
@@ -138,7 +139,7 @@ class Controller(ABC):
         """
         planned = self._plan(experiment, None if n is None else checked_count(n), overloads)
         merged = (_with(config, overloads) for config in planned)
-        configs = _Planned(merged, self._count(n))
+        configs = Counted(merged, self._count(n))
         ended = experiment.imap(
             configs,
             executor,
@@ -164,20 +165,6 @@ class Controller(ABC):
                 text = f"{len(failed)} of {total} runs gave nothing to go by: the last, {last.id}, "
                 text += f"completed with {last.outcome()}, where a number was expected."
             warnings.warn(text, RunsFailedWarning, stacklevel=2)
-
-
-class _Planned:
-    """Configs as they are planned, and how many there will be at most."""
-
-    def __init__(self, configs: Iterator[dict[str, Any]], count: int) -> None:
-        self._configs = configs
-        self._count = count
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self._configs
-
-    def __length_hint__(self) -> int:
-        return self._count
 
 
 def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,20 @@ class Planned(dict[str, Any]):
         self.facts = facts
 
 
+class Counted:
+    """What gives configs one after another, and how many there will be at most."""
+
+    def __init__(self, configs: Iterator[Any], count: int) -> None:
+        self._configs = configs
+        self._count = count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._configs
+
+    def __length_hint__(self) -> int:
+        return self._count
+
+
 Numbered = tuple[int, Call]
 
 

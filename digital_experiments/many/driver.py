@@ -151,17 +151,13 @@ class Many:
                     callback.end(nobody)
 
     def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
-        worker, retries, later = (
-            Worker(self.experiment),
-            self.retries,
-            self.experiment.backend.later,
-        )
+        worker = Worker(self.experiment)
         for numbered in calls:
             if numbered is None:
                 time.sleep(_PAUSE)
                 continue
             number, call = numbered
-            facts, left = self._facts if call.facts is None else self._facts_of(call), retries
+            facts, left = self._facts_of(call), self.retries
             while True:
                 plan = Assignment(self.experiment, new_id(), facts, False, call.watch)
                 outcome = worker.carry_out(plan, call)
@@ -171,8 +167,7 @@ class Many:
             self.on_end(number, outcome)
             if outcome.error is not None and self.raises:
                 raise outcome.error
-            known = outcome.observation
-            yield number, later(outcome.id, outcome.status) if known is None else known
+            yield number, self._observation(outcome)
 
     def _facts_of(self, call: Call) -> dict[str, Any]:
         return self._facts if call.facts is None else {**self._facts, **call.facts}

@@ -56,9 +56,8 @@ def confirmed(
     asked = asked.asked(
         executor=options.pop("executor", None), workers=options.pop("workers", None)
     )
-    session = Session(asked, strategy, options.pop("progress", True), options)
-    session.explored = [f"{other.study}/{other.id}" for other in (plan, *others)]
-    return session.run()
+    seen = [f"{other.study}/{other.id}" for other in (plan, *others)]
+    return Session(asked, strategy, options.pop("progress", True), options, seen).run()
 
 
 def _begun(known: Sequence[Plan], name: str, explored: Plan) -> Plan | None:

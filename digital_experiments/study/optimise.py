@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.callbacks.seed import SEEDS
 from digital_experiments.errors import InvalidStudy, UnknownColumn, did_you_mean
 from digital_experiments.facts import direction as usual_direction
-from digital_experiments.ids import new_id
 from digital_experiments.many.calls import Planned
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.hypotheses import BASELINE
-from digital_experiments.study.outcome import measured
-from digital_experiments.study.plans import SEARCH, Plan, config_mark, plain_config, seed_of
-from digital_experiments.study.session import git_state
+from digital_experiments.study.measures import measured, value_of
+from digital_experiments.study.plans import SEARCH, Plan, config_mark, seed_of
+from digital_experiments.study.session import checked_how, new_plan
 from digital_experiments.study.treatments import Treatment
-from digital_experiments.study.verdicts import value_of
 from digital_experiments.views import short_repr
 
 if TYPE_CHECKING:
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 
 Objective = str | Callable[[Observations], float] | None
 
-_HOW = ("retries", "timeout")
 _SEED = "seed"
 _OBJECTIVE = "objective"
 _BEST = "best"
@@ -59,9 +54,7 @@ def best_of(
         raise TypeError(f"objective must be a metric or a function, not {objective!r}.")
     options = {"executor": study.executor, "workers": study.workers, **how}
     asked = study.asked(executor=options.pop("executor"), workers=options.pop("workers"))
-    for name in options:
-        if name not in _HOW:
-            raise TypeError(f"A search is not run by {name!r}. {did_you_mean(name, _HOW)}")
+    checked_how(options, "search")
     goal, wanted = _goal(controller, objective, direction)
     search = Search(asked, replicates, objective, short_repr(controller, 2000), options)
     missing = trials - len(search.observations())
@@ -157,21 +150,16 @@ class Search:
                 and study.seed in (None, plan.seed)
             ):
                 return plan
-        plan = Plan(
-            id=new_id(),
-            study=study.name,
-            experiment=study.experiment.name,
+        plan = new_plan(
+            study,
+            self.experiment,
+            {BASELINE: baseline},
             kind=SEARCH,
-            search=identity,
-            conditions={BASELINE: plain_config(baseline)},
-            keys={BASELINE: config_mark(baseline)},
             replicates=self.replicates,
-            seed=secrets.randbelow(SEEDS) if study.seed is None else study.seed,
+            seed=study.seed,
             hypotheses=[],
             correction=None,
-            fingerprint=fingerprint,
-            description=study.description,
-            git=git_state(self.experiment),
+            search=identity,
         )
         plans.write(plan)
         return plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,13 +15,13 @@ from digital_experiments.facts import direction
 from digital_experiments.files import save
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.rows import row
 from digital_experiments.study.design import listed
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis, as_hypothesis
 from digital_experiments.study.integrity import Integrity, judged
-from digital_experiments.study.plans import Plan, Plans
-from digital_experiments.study.statistics import mean_interval, replicates_needed
-from digital_experiments.study.verdicts import Verdict, ranked, value_of, verdicts
+from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
+from digital_experiments.study.plans import Plan
+from digital_experiments.study.power import replicates_needed
+from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from digital_experiments.study.study import Study
 
 _ALPHA = 0.05
-_DURATION = "duration"
 
 
 class Replicate(NamedTuple):
@@ -169,7 +168,7 @@ class Outcome:
         import pandas
 
         rows = [
-            {"treatment": name, "metric": metric, **_summary(self._numbers(name, metric), alpha)}
+            {"treatment": name, "metric": metric, **summary_of(self._numbers(name, metric), alpha)}
             for name in self._cells
             for metric in self.metric_names
         ]
@@ -188,12 +187,11 @@ class Outcome:
             if value_of(cells, name) is not None
         )
         first = [n for n in dict.fromkeys(a.removeprefix("result.") for a in asked) if n in names]
-        rest = [n for n in names if n not in first and n != _DURATION]
-        return [*first, *rest, *([_DURATION] if _DURATION in names else [])]
+        rest = [n for n in names if n not in first and n != DURATION]
+        return [*first, *rest, *([DURATION] if DURATION in names else [])]
 
     def _numbers(self, treatment: str, metric: str) -> list[float]:
-        told = (value_of(cells, metric) for cells in self._cells[treatment].values())
-        return [value for value in told if value is not None and math.isfinite(value)]
+        return list(self._by_number(Column(treatment, metric)).values())
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -215,11 +213,7 @@ class Outcome:
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the runs are what the plan said before the first of them."""
-        return Integrity.of(self._plans, self.plan, self.replicates)
-
-    @property
-    def _plans(self) -> Plans:
-        return self.study.plans
+        return Integrity.of(self.study.plans, self.plan, self.replicates)
 
     @property
     def is_complete(self) -> bool:
@@ -256,7 +250,8 @@ class Outcome:
         """How many replicates would be needed to show a hypothesis.
 
         By the spread that was seen and a t test, at the level that is left when it is divided by
-        the number of hypotheses. Tests of ranks need about a twentieth more.
+        the number of hypotheses. Of normal values, tests of ranks need about a
+        twentieth more.
 
         Parameters
         ----------
@@ -336,7 +331,7 @@ class Outcome:
         drawn = []
         for name in self._cells:
             values = self._numbers(name, metric)
-            told = _summary(values, _ALPHA)
+            told = summary_of(values, _ALPHA)
             drawn.append(Strip(name, values, told["mean"], told["low"], told["high"]))
         text = f"Chart of {metric} of {len(drawn)} conditions"
         return Chart(strips(drawn, metric), text)
@@ -355,9 +350,10 @@ class Outcome:
         ValueError
             For levels that there are not.
         """
-        from digital_experiments.study.tree import print_tree
+        from digital_experiments.provenance import print_tree
+        from digital_experiments.study.tree import tree
 
-        print_tree(self, levels)
+        print_tree(tree(self, levels))
 
     def confirm(
         self,
@@ -394,9 +390,9 @@ class Outcome:
             If a seed that is given leads to one that was used here, and all that
             :meth:`Study.validate` says.
         """
-        asked = [as_hypothesis(one) for one in listed(hypotheses)]
         from digital_experiments.study.confirm import confirmed
 
+        asked = [as_hypothesis(one) for one in listed(hypotheses)]
         return confirmed(self, asked, replicates, seed, name, how)
 
     async def aconfirm(self, *args: Any, **how: Any) -> Outcome:
@@ -462,58 +458,6 @@ class Outcome:
         from digital_experiments.study.report import fragment
 
         return fragment(self)
-
-
-def measured(observation: Observation) -> dict[str, Any]:
-    """What a run measured: fields of its result, last values of its series, its duration."""
-    found: dict[str, Any] = {}
-    series: dict[str, Any] = {}
-    for name, value in row(observation):
-        if name == "result" or name.startswith("result."):
-            found[name.removeprefix("result.")] = value
-        elif name.startswith("metrics."):
-            series[name] = value
-    for name, value in series.items():
-        short = name.removeprefix("metrics.")
-        found[name if short in found else short] = value
-    if found.get("result", 0) is None:
-        del found["result"]
-    if observation.duration is not None:
-        found.setdefault(_DURATION, observation.duration)
-    return found
-
-
-def _summary(values: Sequence[float], alpha: float) -> dict[str, Any]:
-    import numpy
-
-    count = len(values)
-    if not count:
-        return {"count": 0, **dict.fromkeys(("mean", "std", "low", "high", "min", "max"), math.nan)}
-    with numpy.errstate(all="ignore"):  # of numbers near the largest the squares are infinite
-        mean = float(numpy.mean(values))
-        deviation = float(numpy.std(values, ddof=1)) if count > 1 else math.nan
-        low, high = mean_interval(values, "t", alpha)
-    ends = {"low": low, "high": high, "min": min(values), "max": max(values)}
-    return {"count": count, "mean": mean, "std": deviation, **ends}
-
-
-def spread(one: Mapping[int, float], other: Mapping[int, float], paired: bool, name: str) -> float:
-    """The standard deviation of the differences of pairs, or that within two samples.
-
-    Raises
-    ------
-    ValueError
-        If there are too few values.
-    """
-    import numpy
-
-    common = [n for n in one if n in other]
-    if (len(common) if paired else min(len(one), len(other))) < 2:
-        raise ValueError(f"{name!r} has no spread to go by: it needs two replicates of each.")
-    if paired:
-        return float(numpy.std([one[n] - other[n] for n in common], ddof=1))
-    squares = [numpy.var(list(side.values()), ddof=1) for side in (one, other)]
-    return float(math.sqrt(sum(squares) / 2))
 
 
 def planned_hypotheses(plan: Plan, given: Sequence[Hypothesis]) -> list[Hypothesis]:

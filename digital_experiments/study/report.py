@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _METRICS = 4  # in a table of conditions
 _WIDTH = 120  # characters
 _NONE = "—"
-_COLOURS = {"supported": "green", "not supported": "yellow", "undecided": "magenta"}
 
 
 class Table(NamedTuple):

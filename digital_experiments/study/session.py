@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from digital_experiments.executors import executor_of
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
 from digital_experiments.ids import new_id
-from digital_experiments.many.calls import Call
+from digital_experiments.many.calls import Call, Counted
 from digital_experiments.observation import Observation
 from digital_experiments.options import call_kind, listens
 from digital_experiments.retention import Retention
@@ -43,9 +42,6 @@ STRATEGIES = ("rerun", "resume")
 _SEED = "seed"
 _log = logging.getLogger("digital_experiments")
 _warned: set[str] = set()
-until: ContextVar[Event | None] = ContextVar("digital_experiments_until", default=None)
-"""Set when nobody waits for a study any more."""
-
 _HOW = ("retries", "timeout")
 _OWN = frozenset({"default_rng", "Generator", "Random", "RandomState", "SeedSequence", "PRNGKey"})
 
@@ -55,29 +51,44 @@ Ended = tuple[str, int, Observation]
 
 
 class Session:
-    """One running of a study: its plan, what is still to be run, what has come of it."""
+    """One running of a study: its plan, what is still to be run, what has come of it.
 
-    explored: Sequence[str] = ()
-    """Of a confirmation the plans whose seeds it must not use, as ``<study>/<id>``; first of all
-    the one that it confirms."""
+    Parameters
+    ----------
+    study : Study
+        What is run.
+    strategy : {"rerun", "resume"}
+        Whether runs that were made before count.
+    progress : bool, str or tuple
+        As for :meth:`Experiment.map`.
+    how : dict
+        ``retries`` and ``timeout``.
+    explored : list of str
+        Of a confirmation the plans whose seeds it must not use, as ``<study>/<id>``; first of all
+        the one that it confirms.
+    """
 
-    def __init__(self, study: Study, strategy: str, progress: Any, how: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        strategy: str,
+        progress: Any,
+        how: dict[str, Any],
+        explored: Sequence[str] = (),
+    ) -> None:
         checked_choice("strategy", strategy, STRATEGIES)
-        for name in how:
-            if name not in _HOW:
-                raise TypeError(f"A study is not run by {name!r}. {did_you_mean(name, _HOW)}")
         self.study = study
         self.strategy = strategy
         self.progress = progress
-        self.how = how
+        self.how = checked_how(how, "study")
+        self.explored = explored
         self.conditions = study.conditions
         self.experiment = study.seeded()
         self.done: list[Ended] = []
         self.plan: Plan | None = None
 
-    def run(self) -> Outcome:
-        """Make all runs, and give what came of them."""
-        stopped = until.get()
+    def run(self, stopped: Event | None = None) -> Outcome:
+        """Make all runs, and give what came of them; no further one once ``stopped`` is set."""
         for _ in self._made():
             if stopped is not None and stopped.is_set():
                 raise InterruptedError("Nobody waits for the study any more.")
@@ -111,7 +122,7 @@ class Session:
         _warn_of_threads(study)
         _tell(self._listeners(), "study_start", study)
         _log.info("study %s: %d runs to make, plan %s", study.name, len(missing), plan.id)
-        calls = _Counted(self._calls(plan, missing), len(missing))
+        calls = Counted(self._calls(plan, missing), len(missing))
         made = self.experiment._many(
             calls, study.executor, study.workers, progress=self.progress, **self.how
         )
@@ -200,26 +211,41 @@ class Session:
 
     def _new_plan(self, old: Plan | None, continues: Sequence[str] = ()) -> Plan:
         study = self.study
-        seed = study.seed
-        if seed is None:
-            seed = old.seed if old is not None else secrets.randbelow(SEEDS)
-        return Plan(
-            id=new_id(),
-            study=study.name,
-            experiment=study.experiment.name,
+        return new_plan(
+            study,
+            self.experiment,
+            self.conditions,
             kind=self._kind,
-            conditions={name: plain_config(c) for name, c in self.conditions.items()},
-            keys={name: config_mark(c) for name, c in self.conditions.items()},
             replicates=study.replicates,
-            seed=seed,
+            seed=old.seed if study.seed is None and old is not None else study.seed,
             hypotheses=[h.to_plain() for h in study.hypotheses],
             correction=study.correction,
-            fingerprint=self.experiment.fingerprint,
-            description=study.description,
-            git=git_state(self.experiment),
             continues=list(continues),
             explored=list(self.explored),
         )
+
+
+def new_plan(
+    study: Study,
+    experiment: Experiment[..., Any],
+    conditions: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int | None,
+    **parts: Any,
+) -> Plan:
+    """A plan of a study as it stands now; without a seed one is drawn."""
+    return Plan(
+        id=new_id(),
+        study=study.name,
+        experiment=experiment.name,
+        conditions={name: plain_config(config) for name, config in conditions.items()},
+        keys={name: config_mark(config) for name, config in conditions.items()},
+        seed=secrets.randbelow(SEEDS) if seed is None else seed,
+        fingerprint=experiment.fingerprint,
+        description=study.description,
+        git=git_state(experiment),
+        **parts,
+    )
 
 
 def _log_run(study: str, ended: Ended, done: int, size: int) -> None:
@@ -228,18 +254,18 @@ def _log_run(study: str, ended: Ended, done: int, size: int) -> None:
     _log.info("study %s: %d of %d: replicate %d of %s %s", *told)
 
 
-class _Counted:
-    """What gives things one after another, and how many there are."""
+def checked_how(how: dict[str, Any], what: str) -> dict[str, Any]:
+    """How runs are to be made, beside where.
 
-    def __init__(self, things: Iterator[Any], count: int) -> None:
-        self._things = things
-        self._count = count
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._things
-
-    def __length_hint__(self) -> int:
-        return self._count
+    Raises
+    ------
+    TypeError
+        For what is none of it.
+    """
+    for name in how:
+        if name not in _HOW:
+            raise TypeError(f"A {what} is not run by {name!r}. {did_you_mean(name, _HOW)}")
+    return how
 
 
 def git_state(experiment: Experiment[..., Any]) -> dict[str, Any]:

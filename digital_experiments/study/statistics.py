@@ -1,7 +1,6 @@
 """Is one sample larger than another? Tests, intervals and effect sizes. Knows numbers only.
 
-The tests are SciPy's. What it lacks - Holm's correction, effect sizes, how many replicates a test
-needs - is here, with its source.
+The tests are SciPy's. What it lacks - Holm's correction, effect sizes - is here, with its source.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ NEEDS_SCIPY = "Studies need SciPy: pip install 'digital-experiments[scipy]'."
 
 _BATCH = 4_000_000  # numbers in memory at once
 _FLAT = 1e-12  # relative differences that are rounding
-_MOST = 10_000_000  # replicates
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def compared(
     return Comparison(p, middle, low, high, hedges_g(a, b), cliffs_delta(a, b), counts, reason)
 
 
-def _scipy() -> Any:
+def scipy_stats() -> Any:
     """SciPy's statistics.
 
     Raises
@@ -169,12 +167,11 @@ def _obstacle(
 
 def p_value(a: Sample, b: Sample, alternative: str, test: str, paired: bool) -> float:
     """The p-value of a test of SciPy's; see :func:`compared`."""
-    made: float = _P_VALUES[test](a, b, alternative, paired)
-    return float(made)
+    return float(_P_VALUES[test](a, b, alternative, paired))
 
 
 def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    stats = _scipy()
+    stats = scipy_stats()
 
     return stats.permutation_test(
         (a, b),
@@ -189,7 +186,7 @@ def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    stats = _scipy()
+    stats = scipy_stats()
 
     if paired:
         return stats.ttest_rel(a, b, alternative=alternative).pvalue
@@ -197,7 +194,7 @@ def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    stats = _scipy()
+    stats = scipy_stats()
 
     if not paired:
         return stats.mannwhitneyu(a, b, alternative=alternative).pvalue
@@ -207,7 +204,7 @@ def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
 
 def _binary(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
-    stats = _scipy()
+    stats = scipy_stats()
 
     if not paired:
         table = np.array([[a.sum(), len(a) - a.sum()], [b.sum(), len(b) - b.sum()]])
@@ -247,7 +244,7 @@ def difference_interval(
 
     NaN where there are fewer than two values of either.
     """
-    stats = _scipy()
+    stats = scipy_stats()
 
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan
@@ -262,7 +259,7 @@ def difference_interval(
 
 def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[float, float]:
     """The confidence interval of a mean; NaN for fewer than two values."""
-    stats = _scipy()
+    stats = scipy_stats()
 
     a = np.asarray(values, float)
     if len(a) < 2:
@@ -279,7 +276,7 @@ def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[f
 def _bootstrap(
     data: tuple[Sample, ...], statistic: Any, paired: bool, alpha: float
 ) -> tuple[float, float]:
-    stats = _scipy()
+    stats = scipy_stats()
 
     found = stats.bootstrap(
         data,
@@ -388,7 +385,7 @@ def corrected(p_values: Sequence[float], method: str | None) -> list[float]:
     if method is None or len(p_values) < 2:
         return list(p_values)
     if method == "benjamini-hochberg":
-        stats = _scipy()
+        stats = scipy_stats()
 
         return [float(p) for p in stats.false_discovery_control(p_values, method="bh")]
     order = np.argsort(p_values)
@@ -396,116 +393,6 @@ def corrected(p_values: Sequence[float], method: str | None) -> list[float]:
     raised = np.empty(len(p_values))
     raised[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return [float(p) for p in raised]
-
-
-def replicates_needed(
-    effect: float,
-    deviation: float,
-    *,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    operator: str = "!=",
-    margin: float = 0.0,
-    paired: bool = True,
-    test: str = "welch",
-) -> int:
-    """How many replicates of each condition a t test needs to show a hypothesis.
-
-    Parameters
-    ----------
-    effect : float
-        The true difference of the means, in the units of the metric.
-    deviation : float
-        The standard deviation: of the differences of pairs, or of each sample.
-    power : float
-        With which probability it is to be found.
-    alpha : float
-        The level of the test.
-    operator : {">", ">=", "<", "<=", "!=", "=="}
-        What is to be shown of the difference, against ``margin``; by ``==`` that it is within.
-    margin : float
-        The margin.
-    paired : bool
-        Whether the samples are pairs.
-    test : str
-        The test that will be made: there are at least so many that it can reach ``alpha``.
-
-    Raises
-    ------
-    ValueError
-        If with that effect there is nothing to show, or for a power or level that can't be.
-
-    References
-    ----------
-    Cohen, "Statistical power analysis for the behavioral sciences" (1988), by the noncentral t
-    distribution; for equivalence Phillips, J. Pharmacokinet. Biopharm. 18 (1990), of which an
-    approximation that is never too large.
-
-    Examples
-    --------
-    >>> replicates_needed(0.5, 1.0, paired=False)
-    64
-    """
-    if not (math.isfinite(effect) and 0 < power < 1 and 0 < alpha < 1):
-        raise ValueError(
-            "effect must be a finite number, power and alpha between 0 and 1, not "
-            f"{effect!r}, {power!r}, {alpha!r}."
-        )
-    holds = {
-        "!": effect != 0,
-        "=": abs(effect) < margin,
-        ">": effect > margin,
-        "<": effect < margin,
-    }
-    if not holds[operator[0]]:
-        against = f" {margin:g}" if operator != "!=" else " 0"
-        raise ValueError(
-            f"A true difference of {effect:g} is not {operator}{against}, so no number of "
-            "replicates would show it."
-        )
-    side = "two-sided" if operator == "!=" else "greater"
-    high = 2
-    while smallest_p(test, paired, high, high, side) > alpha and high < _MOST:
-        high += 1
-    if not deviation > 0:
-        return high
-
-    def reached(count: int) -> float:
-        return _power(effect, deviation, count, alpha, operator, margin, paired)
-
-    low = high - 1
-    while reached(high) < power:
-        low, high = high, 2 * high
-        if high > _MOST:
-            raise ValueError(f"More than {_MOST:,} replicates would be needed to find {effect!r}.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) >= power else (middle, high)
-    return high
-
-
-def _power(
-    effect: float,
-    deviation: float,
-    count: int,
-    alpha: float,
-    operator: str,
-    margin: float,
-    paired: bool,
-) -> float:
-    """The probability that a t test shows a hypothesis that holds."""
-    stats = _scipy()
-    freedom = count - 1 if paired else 2 * count - 2
-    error = deviation / math.sqrt(count if paired else count / 2)
-    bound = stats.t.isf(alpha, freedom)
-    if operator == "==":
-        low = stats.nct.sf(bound, freedom, (effect + margin) / error)
-        high = stats.nct.sf(bound, freedom, (margin - effect) / error)
-        return float(max(0.0, low + high - 1))
-    if operator == "!=":
-        bound, shift = stats.t.isf(alpha / 2, freedom), effect / error
-        return float(stats.nct.sf(bound, freedom, shift) + stats.nct.cdf(-bound, freedom, shift))
-    return float(stats.nct.sf(bound, freedom, abs(effect - margin) / error))
 
 
 def _mean_difference(a: Any, b: Any, axis: int = -1) -> Any:

@@ -15,7 +15,7 @@ from digital_experiments.ids import new_id
 from digital_experiments.options import call_kind
 from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.outcome import Outcome, Replicate
-from digital_experiments.study.session import Session, refuse_in_loop, until
+from digital_experiments.study.session import Session, refuse_in_loop
 from digital_experiments.study.treatments import Treatment
 from digital_experiments.study.versions import Versioned
 
@@ -114,8 +114,10 @@ class Study(Versioned):
             In an event loop that runs: await :meth:`arun` there.
         """
         refuse_in_loop("await study.arun(...)")
-        asked = self.asked(treatments, hypotheses, replicates, executor, workers)
-        return Session(asked, strategy, progress, how).run()
+        session = self._session(
+            treatments, hypotheses, replicates, strategy, executor, workers, progress, **how
+        )
+        return session.run()
 
     async def arun(self, *args: Any, **how: Any) -> Outcome:
         """As :meth:`run`, to be awaited: other coroutines run meanwhile.
@@ -125,12 +127,11 @@ class Study(Versioned):
         import asyncio
 
         stopped = Event()
-        token = until.set(stopped)
+        session = self._session(*args, **how)
         try:
-            return await asyncio.to_thread(self.run, *args, **how)
+            return await asyncio.to_thread(session.run, stopped)
         finally:
             stopped.set()
-            until.reset(token)
 
     def stream(
         self,
@@ -147,10 +148,26 @@ class Study(Versioned):
 
         If it is not consumed to the end, ``strategy="resume"`` goes on from there.
         """
-        asked = self.asked(treatments, hypotheses, replicates, executor, workers)
-        session = Session(asked, strategy, progress, how)
+        session = self._session(
+            treatments, hypotheses, replicates, strategy, executor, workers, progress, **how
+        )
         yield from session.runs()
         session.outcome()
+
+    def _session(
+        self,
+        treatments: Any = None,
+        hypotheses: Any = None,
+        replicates: int | None = None,
+        strategy: str = "rerun",
+        executor: Any = None,
+        workers: int | None = None,
+        progress: bool | str | tuple[str, str] = True,
+        **how: Any,
+    ) -> Session:
+        """One running of the study, as it is asked for."""
+        asked = self.asked(treatments, hypotheses, replicates, executor, workers)
+        return Session(asked, strategy, progress, how)
 
     def asked(
         self,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import did_you_mean
 from digital_experiments.facts import duration_text
-from digital_experiments.provenance import tree_of
-from digital_experiments.views import printable
+from digital_experiments.provenance import text, tree_of
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 
 _SHORT = 6  # last characters of an id
 _LEVELS = ("treatment", "replicate", "step")
-
-
-def print_tree(outcome: Outcome, levels: str) -> None:
-    """Print the tree to the terminal, or show it in a notebook."""
-    from rich.console import Console
-
-    Console().print(tree(outcome, levels))
 
 
 def tree(outcome: Outcome, levels: str) -> Tree:
@@ -37,7 +29,7 @@ def tree(outcome: Outcome, levels: str) -> Tree:
     groups = asked[:-1] if steps else asked
     if not groups or len(set(asked)) < len(asked) or "step" in groups:
         raise ValueError(f"levels must be such as 'treatment > replicate > step', not {levels!r}.")
-    root = Tree(_text(outcome.title, "bold"))
+    root = Tree(text(outcome.title, "bold"))
     _grow(root, list(outcome.replicates), groups, steps)
     return root
 
@@ -51,7 +43,7 @@ def _grow(root: Tree, some: list[Replicate], groups: list[str], steps: bool) -> 
         if not below and len(members) == 1:
             root.add(_run(key if level == "treatment" else f"replicate {key}", members[0], steps))
             continue
-        branch = root.add(_text(f"{_named(level, key)}{_told(members)}"))
+        branch = root.add(text(f"{_named(level, key)}{_told(members)}"))
         if below:
             _grow(branch, members, below, steps)
         elif steps:
@@ -77,9 +69,3 @@ def _run(name: str, one: Replicate, steps: bool) -> Tree:
     if not steps:
         made.children.clear()
     return made
-
-
-def _text(text: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(printable(text), style=style)

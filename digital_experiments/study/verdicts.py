@@ -10,6 +10,7 @@ from typing import Any
 from digital_experiments.charts import as_float
 from digital_experiments.errors import did_you_mean
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
+from digital_experiments.study.measures import RESULT, value_of
 from digital_experiments.study.statistics import (
     Comparison,
     compared,
@@ -23,7 +24,6 @@ Metrics = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """The metrics of each condition's replicates that completed, by name."""
 
 _ALTERNATIVES = {">": "greater", ">=": "greater", "<": "less", "<=": "less", "!=": "two-sided"}
-_RESULT = "result."
 _SAME = (
     "all replicates of a condition are equal, as if there were one of each: does it use its seed?"
 )
@@ -241,12 +241,6 @@ def _values(
     return finite, notes
 
 
-def value_of(cells: Mapping[str, Any], metric: str) -> float | None:
-    """The number of a metric in a run; None where it has none."""
-    value = cells.get(metric, cells.get(metric.removeprefix(_RESULT)))
-    return as_float(value) if isinstance(value, (bool, int, float)) else None
-
-
 def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict:
     """What a function says of a treatment."""
     verdict = Verdict(f"{hypothesis.name}: {name}", hypothesis, name)
@@ -340,7 +334,7 @@ def ranked(
             return _in_order(scores, smallest_first=True)
     text = next((h for h in hypotheses if h.left is not None), None)
     if text is not None and text.left is not None:
-        metric, less = text.left.metric.removeprefix(_RESULT), text.operator in ("<", "<=")
+        metric, less = text.left.metric.removeprefix(RESULT), text.operator in ("<", "<=")
         if text.left.condition == BASELINE and isinstance(text.right, Column):
             less = not less
         if text.operator in ("==", "!="):

@@ -14,7 +14,7 @@ from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.files import save
 from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
-from digital_experiments.study.outcome import measured
+from digital_experiments.study.measures import measured
 from digital_experiments.study.treatments import Treatment
 from digital_experiments.targets import load_target
 
@@ -29,7 +29,7 @@ _BRIEF = ("replicates", "seed", "executor", "workers", "correction", "name", "de
 _WORD = re.compile(r"[A-Za-z_./][\w./:-]*")  # a text that needs no quotes
 _HYPOTHESIS = ("text", "test", "paired", "alpha", "interval", "name")
 
-TEMPLATE = """\
+_TEMPLATE = """\
 # What is asked, how often, and what is to be shown.
 experiment: {experiment}      # a file or a module, and the function in it
 name: {name}
@@ -85,7 +85,7 @@ def scaffold(experiment: str, folder: Path) -> str:
     quoted = {
         key: text if _WORD.fullmatch(text) else json.dumps(text) for key, text in words.items()
     }
-    return TEMPLATE.format(**{**quoted, "metric": metric}, value=value)
+    return _TEMPLATE.format(**{**quoted, "metric": metric}, value=value)
 
 
 def read(path: str | os.PathLike[str]) -> Study:

@@ -15,7 +15,7 @@ from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folde
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import parse_record, purged, record_names
-from digital_experiments.store.studies import all_study_files
+from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
 
@@ -157,6 +157,11 @@ def _merge_note(root: str, other: str, name: str, done: Merged) -> None:
 
 def _merge_plan(root: str, other: str, path: str, done: Merged) -> None:
     """Copy a file of a study."""
+    try:
+        read_study_file(other, path)
+    except DamagedRecord as problem:
+        done.problems.append(f"{path}: {problem}")
+        return
     data = read_bytes(f"{other}/{path}")
     if not os.path.exists(f"{root}/{path}"):
         write_atomic(f"{root}/{os.path.dirname(path)}", os.path.basename(path), data)

@@ -17,13 +17,13 @@ from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from digital_experiments.study import statistics
 from digital_experiments.study.hypotheses import Hypothesis
+from digital_experiments.study.power import replicates_needed
 from digital_experiments.study.statistics import (
     cliffs_delta,
     compared,
     corrected,
     hedges_g,
     mean_interval,
-    replicates_needed,
     smallest_p,
 )
 from digital_experiments.study.verdicts import verdicts
