@@ -11,12 +11,15 @@
     ├── DamagedRecord         (ValueError)         a record or blob that can't be read
     │   └── NewerFormat                            ... because a later release wrote it
     ├── ValueUnavailable      (ValueError)         a recorded value that can't be loaded here
+    │   └── UntrustedValue                         ... because it was pickled elsewhere
     ├── UnknownColumn         (KeyError)           no such field in any of the observations
     ├── InvalidExpression     (ValueError)         a `where` that is no expression over columns
     ├── InvalidStudy          (ValueError)         a study that can't be run as it is
     │   └── InvalidHypothesis                      ... because of one of its hypotheses
     ├── VersionNotFound       (LookupError)        no such version of a study
     ├── StoreNotFound         (FileNotFoundError)  no store at that place, or of that name
+    ├── BucketUnreachable     (ConnectionError)    a bucket that does not answer
+    ├── AnotherObservation    (FileExistsError)    what is pushed is something else there
     ├── RecordingError        (RuntimeError)       under strict: a run could not be recorded
     └── RunEnded                                   a run was ended from outside
         ├── RunLost                                ... its process is gone
@@ -27,6 +30,7 @@
     ├── RecordingWarning      a run was not, or not wholly, recorded where it should be
     ├── CallbackWarning       a callback raised; the run went on without it
     ├── RunsFailedWarning     some runs of a sweep raised an exception
+    ├── OfflineWarning        a bucket can't be reached: what is recorded goes up later
     └── DamagedWarning        an observation was left out because its record is damaged
 """
 
@@ -76,6 +80,10 @@ class ValueUnavailable(DigitalExperimentsError, ValueError):
     """A recorded value can't be loaded here, for instance because its class is gone."""
 
 
+class UntrustedValue(ValueUnavailable):
+    """A value was pickled elsewhere: loading it could run any code, so that has to be asked for."""
+
+
 class UnknownColumn(DigitalExperimentsError, KeyError):
     """No observation has a field of that name."""
 
@@ -98,6 +106,14 @@ class VersionNotFound(DigitalExperimentsError, LookupError):
 
 class StoreNotFound(DigitalExperimentsError, FileNotFoundError):
     """There is no store at that place, or of that name."""
+
+
+class BucketUnreachable(DigitalExperimentsError, ConnectionError):
+    """A bucket does not answer."""
+
+
+class AnotherObservation(DigitalExperimentsError, FileExistsError):
+    """What is to be pushed is there already, with another content."""
 
 
 class RecordingError(DigitalExperimentsError, RuntimeError):
@@ -146,6 +162,10 @@ class CallbackWarning(DigitalExperimentsWarning):
 
 class RunsFailedWarning(DigitalExperimentsWarning):
     """Some runs of a sweep raised an exception; they are recorded, and the others were made."""
+
+
+class OfflineWarning(DigitalExperimentsWarning):
+    """A bucket can't be reached: what is recorded is kept here, and goes up later."""
 
 
 class DamagedWarning(DigitalExperimentsWarning):

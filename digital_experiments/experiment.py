@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import (
     AsyncGenerator,
     Callable,
@@ -44,6 +43,7 @@ from digital_experiments.options import (
     name_of,
 )
 from digital_experiments.recorder import Recorder
+from digital_experiments.remote import Root
 from digital_experiments.retention import Retention, checked_retention
 from digital_experiments.run import Run, active_run
 from digital_experiments.selection import Selection, checked_tags
@@ -77,7 +77,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         self,
         function: Callable[P, R],
         *,
-        root: str | os.PathLike[str] | None = None,
+        root: Root | None = None,
         name: str | None = None,
         backend: str | type[Backend] = "pickle",
         cache: bool = False,
@@ -86,6 +86,8 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         verbose: bool = False,
         strict: bool = False,
         retention: Retention | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        trust: bool = False,
     ) -> None:
         if not callable(function):
             raise TypeError(
@@ -96,7 +98,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         self.cache = cache
         self.verbose = verbose
         self._options: dict[str, Any] = {
-            "root": checked_root(root),
+            "root": checked_root(root, storage_options, backend_class(backend)),
             "name": name,
             "backend": backend_class(backend),
             "cache": cache,
@@ -105,6 +107,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             "verbose": verbose,
             "strict": strict,
             "retention": checked_retention(retention),
+            "trust": trust,
         }
         self._bind = Binder(function)
         self._described: str | None = None
@@ -304,7 +307,8 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         return (self._recorder or self._recorder_now()).backend
 
     def _recorder_now(self) -> Recorder:
-        backend = make_backend(self._options["backend"], self._options["root"], self.name)
+        told = self._options
+        backend = make_backend(told["backend"], told["root"], self.name, told["trust"])
         recorder = Recorder(
             self.name,
             backend,
@@ -428,7 +432,7 @@ def experiment(function: Callable[P, R], /) -> Experiment[P, R]: ...
 @overload
 def experiment(
     *,
-    root: str | os.PathLike[str] | None = None,
+    root: Root | None = None,
     name: str | None = None,
     backend: str | type[Backend] = "pickle",
     cache: bool = False,
@@ -437,6 +441,8 @@ def experiment(
     verbose: bool = False,
     strict: bool = False,
     retention: Retention | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Callable[[Callable[P, R]], Experiment[P, R]]: ...
 def experiment(function: Any = None, **options: Any) -> Any:
     """Record every call of a function: its config, result, timing, code and surroundings.
@@ -448,8 +454,9 @@ def experiment(function: Any = None, **options: Any) -> Any:
     function : callable
         What to decorate: a function, a coroutine function, a generator function (recorded
         when it is exhausted or closed), a method, a lambda, a partial.
-    root : path, optional
-        The store's folder; by default ``$DE_ROOT``, or else ``./experiments/<name>``.
+    root : path, URI or file system, optional
+        The store's folder, or a place on a bucket: ``s3://team/experiments/train``, any URI or file
+        system of fsspec. By default ``$DE_ROOT``, or else ``./experiments/<name>``.
     name : str, optional
         The experiment's name; by default the function's.
     backend : str
@@ -467,6 +474,10 @@ def experiment(function: Any = None, **options: Any) -> Any:
         environment variable ``DE_STRICT=1``.
     retention : Retention, optional
         Which files of older runs are kept; by default all.
+    storage_options : dict, optional
+        What the file system of a URI is opened with. It is used, and never recorded.
+    trust : bool
+        Whether values that others pickled into the bucket may be loaded: that can run any code.
 
     Returns
     -------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from digital_experiments.errors import TIMED_OUT, RunEnded
+from digital_experiments.errors import TIMED_OUT, OfflineWarning, RunEnded
+from digital_experiments.followed import Follower
 from digital_experiments.views import type_name
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -19,6 +20,13 @@ def warn_user(text: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+def warn_of_trouble(follower: Follower) -> None:
+    """Warn of what went wrong with a bucket and was not told yet."""
+    told = follower.trouble()
+    if told is not None:
+        warn_user(told, OfflineWarning)
 
 
 def status_of(error: BaseException | None) -> str:

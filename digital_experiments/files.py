@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import get_ident
 
 from digital_experiments.errors import RootError
+from digital_experiments.followed import follower_of, followers
 
 _TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
 _SMALL = 70_000  # bytes that are read at once
@@ -40,6 +42,15 @@ def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> N
     OSError
         What the operating system said: a full disk, a read-only folder.
     """
+    write_here(folder, name, data)
+    if followers:
+        follower = follower_of(folder)
+        if follower is not None:
+            follower.wrote(f"{folder}{os.sep}{name}")
+
+
+def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> None:
+    """As :func:`write_atomic`, and nobody who follows the folder is told."""
     target = f"{folder}{os.sep}{name}"
     temporary = f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
     try:
@@ -152,6 +163,16 @@ def read_bytes(path: str) -> bytes:
     FileNotFoundError
         Also where there is something else than a file, such as a folder or a named pipe.
     """
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        follower = follower_of(path)
+        if follower is None or not follower.fetched(path):
+            raise
+        return _read(path)
+
+
+def _read(path: str) -> bytes:
     descriptor = os.open(path, _READ)
     try:
         status = os.fstat(descriptor)
@@ -194,6 +215,95 @@ def read_many(folder: str, names: list[str]) -> Iterator[bytes | OSError | None]
     finally:
         if near is not None:
             os.close(near)
+
+
+def remove(*paths: str) -> None:
+    """Remove files of one store, those that are there."""
+    follower = follower_of(paths[0]) if paths else None
+    if follower is not None:
+        follower.removing(list(paths))
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    follower = follower_of(path)
+    if follower is not None:
+        follower.removing([f"{path}/"])
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def move_file(source: str, target: str) -> None:
+    """Move a file; folders that are missing are made."""
+    follower = follower_of(source)
+    if follower is not None:
+        follower.moving(source, target)
+    make_folder(os.path.dirname(target))
+    os.replace(source, target)
+
+
+def move_folder(source: str, target: str) -> None:
+    """Move a folder, if there is one, into another that may hold a part of it already."""
+    follower = follower_of(source)
+    if follower is not None:
+        follower.moving(f"{source}/", f"{target}/")
+    _move_folder(source, target)
+
+
+def _move_folder(source: str, target: str) -> None:
+    if not os.path.isdir(source):
+        return
+    make_folder(os.path.dirname(target))
+    if not os.path.isdir(target):
+        os.replace(source, target)
+        return
+    for name in os.listdir(source):
+        if os.path.isdir(f"{source}/{name}") and os.path.isdir(f"{target}/{name}"):
+            _move_folder(f"{source}/{name}", f"{target}/{name}")
+        else:
+            os.replace(f"{source}/{name}", f"{target}/{name}")
+    os.rmdir(source)
+
+
+def files_below(folder: str, names: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The files in some folders of a folder: of each by their path in it, and their bytes."""
+    follower = follower_of(folder)
+    if follower is None:
+        return {name: _tree(f"{folder}/{name}") for name in names}
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    for path, size in follower.files_below(folder).items():
+        name, _, inside = path.partition("/")
+        if name in found:
+            found[name][inside] = size
+    return found
+
+
+def folders_in(folder: str) -> set[str]:
+    """The names of the folders in a folder that hold files."""
+    follower = follower_of(folder)
+    if follower is not None:
+        return {path.partition("/")[0] for path in follower.files_below(folder) if "/" in path}
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+    return set()
+
+
+def _tree(folder: str) -> dict[str, int]:
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            found[os.path.relpath(path, folder)] = os.lstat(path).st_size
+    return found
+
+
+def fetch_folder(folder: str) -> None:
+    """Have all files of a folder at hand, also where it is the copy of one elsewhere."""
+    follower = follower_of(folder)
+    if follower is not None:
+        follower.fetch_folder(folder)
 
 
 def folder_state(folder: str) -> list[int] | None:

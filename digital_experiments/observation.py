@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, NewerFormat
+from digital_experiments.files import fetch_folder
 from digital_experiments.logged import (
     DICTS,
     FIGURES,
@@ -30,6 +31,7 @@ from digital_experiments.values import (
     BlobReader,
     NoBlobs,
     Plain,
+    ValuesOf,
     decode,
     decode_whole,
     encode,
@@ -189,9 +191,11 @@ class Observation:
         ------
         ValueUnavailable
             If it was kept, but can't be loaded here.
+        UntrustedValue
+            If it was pickled elsewhere, and ``trust=True`` was not given.
         """
         if "result" not in self._live:
-            self._decode("result", decode_whole(self._parts()["result"], self._blobs))
+            self._decode("result", decode_whole(self._parts()["result"], self.values))
         return self._live["result"]
 
     @property
@@ -202,7 +206,7 @@ class Observation:
 
     def _decoded(self, part: str) -> dict[str, Any]:
         if part not in self._live:
-            decoded = decode(self._parts()[part], self._blobs)
+            decoded = decode(self._parts()[part], self.values)
             self._decode(part, decoded)
             for key, value in decoded.items():
                 if isinstance(value, ValueView) and (value.reason or "").startswith("Damaged"):
@@ -273,7 +277,18 @@ class Observation:
         """The folder of the files that the run left; it exists only if there are any."""
         if self._place is None:
             raise DamagedRecord(f"observation {self._id} is in no store, so it has no folder.")
-        return Path(self._place, self._id)
+        return Path(self._folder())
+
+    def _folder(self) -> str:
+        """The folder, with what is in it at hand."""
+        folder = f"{self._place}/{self._id}"
+        fetch_folder(folder)
+        return folder
+
+    @property
+    def store_folder(self) -> str | None:
+        """The folder of the store that it is in; None for one that is in none."""
+        return os.path.dirname(self._place) if self._place is not None else None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -349,7 +364,7 @@ class Observation:
 
     def series_path(self) -> str:
         """The file of the series; it is there if any were logged."""
-        return f"{self._place}/{self._id}/{SERIES}"
+        return f"{self._folder()}/{SERIES}"
 
     def dicts(self) -> Mapping[str, dict[str, Any]]:
         """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""
@@ -396,6 +411,11 @@ class Observation:
         """A part as plain data with its tags."""
         parts = self._parts()
         return parts[part] if part in parts else encode(self._live[part])
+
+    @property
+    def values(self) -> ValuesOf:
+        """What reads the values that are not plain data, if they may be."""
+        return ValuesOf(self._blobs, self._id)
 
     @property
     def blobs(self) -> BlobReader:

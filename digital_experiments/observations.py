@@ -259,7 +259,7 @@ def _has(observation: Observation, config: dict[str, Any]) -> bool:
         return True
     recorded = observation.plain("config")
     return all(
-        name in recorded and same_value(decode(recorded[name], observation.blobs), value)
+        name in recorded and same_value(decode(recorded[name], observation.values), value)
         for name, value in config.items()
     )
 

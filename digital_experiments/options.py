@@ -10,11 +10,11 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from digital_experiments.backends import Backend, UnusableBackend
+from digital_experiments.backends import Backend, FileBackend, UnusableBackend
 from digital_experiments.callbacks import (
     Callback,
     CodeVersioning,
@@ -26,6 +26,7 @@ from digital_experiments.callbacks import (
 )
 from digital_experiments.errors import CallbackWarning
 from digital_experiments.files import refuse_file
+from digital_experiments.remote import Place, Root, folder_of, located
 
 OPTIONS = (
     "root",
@@ -37,6 +38,8 @@ OPTIONS = (
     "verbose",
     "strict",
     "retention",
+    "storage_options",
+    "trust",
 )
 
 
@@ -100,26 +103,36 @@ def is_set_up(callback: Callback, function: Callable[..., Any]) -> bool:
     return True
 
 
-def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    """A root that can be the folder of a store."""
+def checked_root(root: Root | None, options: Mapping[str, Any] | None, kind: type[Backend]) -> Any:
+    """A root that can be the folder of a store, or the place of one on a bucket."""
     if root is None:
+        if options:
+            raise TypeError("storage_options are for a root such as s3://bucket/folder: give one.")
         return None
-    if not isinstance(root, (str, os.PathLike)) or isinstance(root, bytes):
-        raise TypeError(f"root must be a path, not {root!r}.")
-    if "://" in str(root):
-        raise ValueError(f"root={str(root)!r} is a URI; this release records into folders only.")
-    refuse_file(Path(root).expanduser())
-    return root
+    place = located(root, options)
+    if isinstance(place, Path):
+        refuse_file(place)
+        return root if isinstance(root, (str, os.PathLike)) and "://" not in str(root) else place
+    if not issubclass(kind, FileBackend):
+        raise TypeError(
+            f"{place.uri} takes records that are files: backend='pickle', 'json' or 'yaml', not "
+            f"{kind.__name__}."
+        )
+    return place
 
 
-def make_backend(kind: type[Backend], root: str | os.PathLike[str] | None, name: str) -> Backend:
+def make_backend(
+    kind: type[Backend], root: Place | str | os.PathLike[str] | None, name: str, trust: bool = False
+) -> Backend:
     """The backend of an experiment, or one that tells with each run why there is none."""
-    path = Path(root or os.environ.get("DE_ROOT") or f"experiments/{name}").expanduser()
+    place = root or os.environ.get("DE_ROOT") or f"experiments/{name}"
+    path = Path(".")
     try:
-        path = path.absolute()
-        return kind(path)
+        path = folder_of(place, trust)
+        backend = kind(path)
     except Exception as problem:  # a backend of the user's may raise anything
         return UnusableBackend(path, problem)
+    return backend.trusting() if trust and isinstance(backend, FileBackend) else backend
 
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from digital_experiments.selection import STATUSES, Selection
-from digital_experiments.series import FILE as SERIES
 
 if TYPE_CHECKING:
     from digital_experiments.backends import Backend
@@ -100,14 +99,13 @@ class Retention:
 
     def apply_to_runs(self, backend: Backend, name: str) -> None:
         """Remove files of the older ones among the runs of an experiment that left any."""
-        from digital_experiments.store.layout import STORAGE
         from digital_experiments.store.query import Query
         from digital_experiments.store.studies import study_names
+        from digital_experiments.upkeep import runs_with_files
 
         root = str(backend.root)
         chosen = Selection(frozenset(STATUSES) - {"running"}, name, newest_first=True)
-        with os.scandir(f"{root}/{STORAGE}") as folders:
-            there = {folder.name for folder in folders if set(os.listdir(folder)) - {SERIES}}
+        there = runs_with_files(root)
         query = Query(backend.index, chosen)
         ids = [id for id in query.table(["id"])["id"] if id in there]
         of_studies = set(_of_studies(query)) if study_names(root) else ()

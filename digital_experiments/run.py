@@ -20,11 +20,13 @@ from digital_experiments.errors import (
     CallbackWarning,
     DigitalExperimentsWarning,
     NoActiveRun,
+    OfflineWarning,
     RecordingError,
     RecordingWarning,
 )
 from digital_experiments.faults import error_facts, status_of, warn_user
 from digital_experiments.files import make_folder
+from digital_experiments.followed import follower_of, followers
 from digital_experiments.heart import AGE, heart
 from digital_experiments.ids import new_id, utc_text
 from digital_experiments.log import RunLog
@@ -284,10 +286,19 @@ class Run(RunLog, Shown):
         try:
             self.recorder.backend.record(observation)
             self.recorded = True
+            if followers:
+                self._tell_trouble()
         except RecursionError:
             raise
         except Exception as problem:
             self.fault(self.recorder.rescue(observation, problem))
+
+    def _tell_trouble(self) -> None:
+        """Take note where the record has not gone up to the store's bucket."""
+        follower = follower_of(self.recorder.root)
+        told = follower.trouble() if follower is not None else None
+        if told is not None:
+            self.fault(told, OfflineWarning)
 
     def _retain(self, retention: Retention) -> None:
         try:

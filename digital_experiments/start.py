@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -15,8 +14,14 @@ from digital_experiments.config import freeze
 from digital_experiments.digest import short_hash
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
-from digital_experiments.options import checked_callbacks, checked_root, listens, make_backend
+from digital_experiments.options import (
+    checked_callbacks,
+    checked_root,
+    listens,
+    make_backend,
+)
 from digital_experiments.recorder import Recorder
+from digital_experiments.remote import Root
 from digital_experiments.run import Run
 from digital_experiments.selection import checked_tags
 from digital_experiments.source import module_text
@@ -27,11 +32,12 @@ def start_run(
     variant: str | None = None,
     params: Mapping[str, Any] | None = None,
     *,
-    root: str | os.PathLike[str] | None = None,
+    root: Root | None = None,
     backend: str | type[Backend] = "pickle",
     callbacks: Sequence[Callback] | None = None,
     tags: Sequence[str] = (),
     strict: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Run:
     """A run around a block of code, recorded as a call of a decorated function is.
 
@@ -43,7 +49,7 @@ def start_run(
         Which variant of it this is; ``metadata["variant"]``.
     params : dict, optional
         The config of the run.
-    root, backend, callbacks, tags, strict
+    root, backend, callbacks, tags, strict, storage_options
         As for :func:`experiment`.
 
     Returns
@@ -77,9 +83,10 @@ def start_run(
     code = _CallingCode(sys._getframe(1))
     facts["fingerprint"] = short_hash(code.text.encode(errors="surrogatepass"))
     listeners = [code, code.git(), PipFreeze(), SystemInfo(), *checked_callbacks(callbacks or ())]
+    kind = backend_class(backend)
     recorder = Recorder(
         name,
-        make_backend(backend_class(backend), checked_root(root), name),
+        make_backend(kind, checked_root(root, storage_options, kind), name),
         starters=[c for c in listeners if listens(c, "start")],
         enders=[*(c for c in listeners if listens(c, "end")), Timing()],
         tags=checked_tags(tags),

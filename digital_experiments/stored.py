@@ -6,21 +6,30 @@ Knows backends and selections; nothing of functions, runs or callbacks.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.backends import Backend, PickleBackend
+from digital_experiments.backends import Backend, FileBackend, PickleBackend
 from digital_experiments.backends.base import warn_of_damage
 from digital_experiments.errors import (
     ObservationNotFound,
     StoreNotFound,
     did_you_mean,
 )
+from digital_experiments.followed import shown_name
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
+from digital_experiments.remote import (
+    Place,
+    Root,
+    folder_of,
+    is_on_bucket,
+    located,
+    stores_on_bucket,
+)
 from digital_experiments.selection import (
     Moment,
     Selection,
@@ -66,7 +75,7 @@ class StoredExperiment(Storekeeping):
 
     @property
     def root(self) -> Path:
-        """The store's folder."""
+        """The store's folder; of one on a bucket, that of its working copy."""
         return self.backend.root
 
     # -- finding ------------------------------------------------------------------------------
@@ -307,24 +316,29 @@ class StoredExperiment(Storekeeping):
         damaged = self.backend.index.damaged
         if damaged:
             lines = [f"{name}: {problem}" for name, problem in sorted(damaged.items())]
-            warn_of_damage(str(self.root), lines)
+            warn_of_damage(self.uri, lines)
 
-    def load(self, id: str) -> Observation:
+    def load(self, id: str, *, trust: bool = False) -> Observation:
         """One observation by its id, whatever code made it and however it ended.
 
         Parameters
         ----------
         id : str
             Its id, or the start of it where no other id starts so.
+        trust : bool
+            Whether values in it that were pickled elsewhere may be loaded: that can run any code.
 
         Raises
         ------
         ObservationNotFound, InvalidName, DamagedRecord
         """
+        backend = self.backend
+        if trust and isinstance(backend, FileBackend):
+            backend = backend.trusting()
         try:
-            return self.backend.load(id)
+            return backend.load(id)
         except ObservationNotFound:
-            return self.backend.load(self.resolve(id))
+            return backend.load(self.resolve(id))
 
     def resolve(self, id: str) -> str:
         """The whole id of an observation from the start of it, or from its last characters.
@@ -340,7 +354,7 @@ class StoredExperiment(Storekeeping):
             return ids[0]
         if not ids:
             raise ObservationNotFound(
-                f"No observation {id!r} in {self.root}. `observations(status=None)` lists all."
+                f"No observation {id!r} in {self.uri}. `observations(status=None)` lists all."
             )
         raise ObservationNotFound(
             f"{id!r} could be any of {', '.join(ids[:5])}{'...' if len(ids) > 5 else ''}: "
@@ -422,12 +436,17 @@ class StoredExperiment(Storekeeping):
         return self.load(found.id)
 
     def __repr__(self) -> str:
-        return f"StoredExperiment({self.name or str(self.root)!r})"
+        return f"StoredExperiment({self.name or self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        """The store's folder; or where it lies on a bucket, without credentials."""
+        return shown_name(str(self.root))
 
     def _repr_html_(self) -> str:
         import html
 
-        title = html.escape(self.name or str(self.root))
+        title = html.escape(self.name or self.uri)
         return f"<b>{title}</b>{self.observations()._repr_html_()}"
 
 
@@ -449,16 +468,25 @@ def _like(id: str) -> Callable[[Any], list[str]]:
 
 
 def open_experiment(
-    root_or_name: str | os.PathLike[str], *, name: str | None = None
+    root_or_name: Root,
+    *,
+    name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> StoredExperiment:
     """What a store holds, without the function that made it.
 
     Parameters
     ----------
-    root_or_name : path
-        The store's folder, or the name of an experiment in ``$DE_ROOT`` or ``./experiments``.
+    root_or_name : path, URI or file system
+        The store's folder, its place on a bucket such as ``s3://team/experiments/train``, or the
+        name of an experiment in ``$DE_ROOT`` or ``./experiments``.
     name : str, optional
         The experiment in that store, where it holds several.
+    storage_options : dict, optional
+        What the file system of a URI is opened with.
+    trust : bool
+        Whether values that were pickled elsewhere may be loaded: that can run any code.
 
     Returns
     -------
@@ -470,6 +498,8 @@ def open_experiment(
     ------
     StoreNotFound
         If there is no such store. The message names those that there are.
+    BucketUnreachable
+        If the bucket does not answer, and this machine has not seen the store before.
 
     Examples
     --------
@@ -482,25 +512,30 @@ def open_experiment(
     >>> [o.result for o in open_experiment("runs/square").observations()]
     [0, 1, 4]
     """
-    place = Path(root_or_name).expanduser()
-    if "://" in str(root_or_name):
-        raise ValueError(f"{str(root_or_name)!r} is a URI; this release opens folders only.")
+    place = located(root_or_name, storage_options)
     if is_store(place):
-        return StoredExperiment(PickleBackend(place.absolute()), name)
-    text = os.fspath(root_or_name)
+        return _opened(place, name, trust)
+    text = str(place.uri if isinstance(place, Place) else root_or_name)
     if name is None and os.sep not in text:
         shared = os.environ.get("DE_ROOT")
-        if shared and is_store(Path(shared)):
-            return StoredExperiment(PickleBackend(Path(shared).expanduser().absolute()), text)
+        if shared and is_store(located(shared)):
+            return _opened(located(shared), text, trust)
         if is_store(Path(DEFAULT_REGISTRY, text)):
-            return StoredExperiment(PickleBackend(Path(DEFAULT_REGISTRY, text).absolute()), text)
+            return _opened(Path(DEFAULT_REGISTRY, text), text, trust)
     raise StoreNotFound(_no_store(place, text))
 
 
-def _no_store(place: Path, text: str) -> str:
+def _opened(place: Path | Place, name: str | None, trust: bool) -> StoredExperiment:
+    backend = PickleBackend(folder_of(place, trust))
+    return StoredExperiment(backend.trusting() if trust else backend, name)
+
+
+def _no_store(place: Path | Place, text: str) -> str:
     inside = stores_in(place)
     if inside:
         return f"{text!r} is a folder of stores. Open one of them: {_listed(inside)}."
+    if isinstance(place, Place):
+        return f"There is no store at {text}: nothing was recorded there."
     if place.is_dir():
         return f"{text!r} is a folder, but no store: nothing was recorded in it."
     near = stores_in(Path(DEFAULT_REGISTRY))
@@ -511,13 +546,15 @@ def _no_store(place: Path, text: str) -> str:
     )
 
 
-def _listed(places: list[Path]) -> str:
+def _listed(places: Sequence[Path | Place]) -> str:
     more = f" and {len(places) - 10} more" if len(places) > 10 else ""
     return ", ".join(repr(place.name) for place in places[:10]) + more
 
 
-def is_store(place: Path) -> bool:
+def is_store(place: Path | Place) -> bool:
     """Whether a folder is a store: it holds a record, or what runs leave."""
+    if isinstance(place, Place):
+        return is_on_bucket(place)
     try:
         with os.scandir(place) as entries:
             return any(map(_is_of_store, entries))
@@ -533,8 +570,10 @@ def _is_of_store(entry: os.DirEntry[str]) -> bool:
     return split_name(entry.name) is not None
 
 
-def stores_in(place: Path) -> list[Path]:
+def stores_in(place: Path | Place) -> Sequence[Path | Place]:
     """The stores that lie in a folder, sorted by name."""
+    if isinstance(place, Place):
+        return stores_on_bucket(place)
     try:
         inside = sorted(p for p in place.iterdir() if p.is_dir() and p.name[0] != ".")
     except (FileNotFoundError, NotADirectoryError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digital_experiments.backends import Backend, FileBackend
+from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.selection import (
@@ -119,7 +120,7 @@ class Storekeeping:
 
         folder = self._folder("purge")
         ids = upkeep.purge(folder, None if which is None else _ids(which))
-        upkeep.collect(folder)
+        _collected(folder, dry_run=False)
         return ids
 
     def prune(
@@ -198,9 +199,7 @@ class Storekeeping:
             With ``blobs``, ``bytes``, and whether it was ``postponed`` because somebody wrote
             one record for more than ten seconds.
         """
-        from digital_experiments import upkeep
-
-        return upkeep.collect(self._folder("gc"), bool(dry_run))
+        return _collected(self._folder("gc"), bool(dry_run))
 
     def check(self) -> Check:
         """Read every record, blob and note, and compare each with its checksum.
@@ -214,7 +213,11 @@ class Storekeeping:
         """
         from digital_experiments import upkeep
 
-        return upkeep.check(self._folder("check"), self.backend.index.vanished())
+        folder = self._folder("check")
+        follower = follower_of(folder)
+        if follower is not None:
+            follower.complete()
+        return upkeep.check(folder, self.backend.index.vanished())
 
     def repair(self) -> Check:
         """Set what is damaged aside, and complete what a kill has left half done.
@@ -269,11 +272,25 @@ class Storekeeping:
         """The store's folder, if its records are files that we know."""
         backend = self.backend
         if isinstance(backend, FileBackend) and backend.suffix in PARSERS:
-            return str(backend.root)
+            folder = str(backend.root)
+            follower = follower_of(folder)
+            if follower is not None:
+                follower.refresh()
+            return folder
         raise TypeError(
             f"{what} works on stores of files in the formats {', '.join(PARSERS)}; this one is "
             f"kept by {type(backend).__name__}."
         )
+
+
+def _collected(folder: str, dry_run: bool) -> Collected:
+    from digital_experiments import upkeep
+
+    follower = follower_of(folder)
+    if follower is None:
+        return upkeep.collect(folder, dry_run)
+    collected: Collected = follower.collect(dry_run)
+    return collected
 
 
 def _ids(which: Which) -> list[str]:

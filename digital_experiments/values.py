@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from digital_experiments.errors import DamagedRecord, ValueUnavailable
+from digital_experiments.errors import DamagedRecord, UntrustedValue, ValueUnavailable
 from digital_experiments.views import (
     PLAIN_SCALARS,
     ValueView,
@@ -39,15 +39,66 @@ _NODES = 5_000_000
 """Items in nested containers beyond which a value is pickled rather than walked."""
 
 
+UNTRUSTED = "it was pickled elsewhere: trust=True loads it"
+"""Why a value is not loaded that came from elsewhere."""
+
+
 class BlobReader(Protocol):
     """Whoever can turn the name of a blob into the plain data or the bytes it holds."""
 
     def read(self, name: str) -> Plain | bytes:
         """The content of a blob."""
 
+    def trusts(self, id: str) -> bool:
+        """Whether the pickles of an observation may be loaded."""
+
+
+class Values(Protocol):
+    """Whoever can do that for one observation."""
+
+    def read(self, name: str) -> Plain | bytes:
+        """The content of a blob."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its pickles may be loaded: that can run any code."""
+
+
+class ValuesOf:
+    """The values of one observation.
+
+    Parameters
+    ----------
+    blobs : BlobReader
+        Who reads what is not in its record.
+    id : str
+        The observation.
+    """
+
+    __slots__ = ("_blobs", "_id")
+
+    def __init__(self, blobs: BlobReader, id: str) -> None:
+        self._blobs = blobs
+        self._id = id
+
+    def read(self, name: str) -> Plain | bytes:
+        """The content of a blob."""
+        return self._blobs.read(name)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its pickles may be loaded."""
+        return self._blobs.trusts(self._id)
+
 
 class NoBlobs:
     """The reader of values that were never in a store."""
+
+    trusted = True
+
+    def trusts(self, id: str) -> bool:
+        """They were made here."""
+        return True
 
     def read(self, name: str) -> Plain:
         """Refuse."""
@@ -173,7 +224,7 @@ def _pickled(value: object) -> bytes:
     return data
 
 
-def decode(plain: Plain, blobs: BlobReader) -> Any:
+def decode(plain: Plain, values: Values) -> Any:
     """Turn plain data back into the value it stands for, unpickling where need be.
 
     Values that can't be loaded here come back as a :class:`~digital_experiments.views.ValueView`
@@ -183,27 +234,36 @@ def decode(plain: Plain, blobs: BlobReader) -> Any:
     if kind is dict:
         for key in plain:
             if type(key) is str and key[:1] == "$":
-                return _decode_tag(key, plain, blobs)
+                return _decode_tag(key, plain, values)
             break
-        return {key: decode(item, blobs) for key, item in plain.items()}
+        return {key: decode(item, values) for key, item in plain.items()}
     if kind is list:
-        return plain.copy() if _all_scalars(plain) else [decode(item, blobs) for item in plain]
+        return plain.copy() if _all_scalars(plain) else [decode(item, values) for item in plain]
     if kind is tuple:
-        return plain if _all_scalars(plain) else tuple([decode(item, blobs) for item in plain])
+        return plain if _all_scalars(plain) else tuple([decode(item, values) for item in plain])
     return plain.copy() if kind is set else plain
 
 
-def decode_whole(plain: Plain, blobs: BlobReader) -> Any:
+def decode_whole(plain: Plain, values: Values) -> Any:
     """As :func:`decode`, but a value that was kept and can't be loaded raises.
 
     Raises
     ------
+    UntrustedValue
+        If it is a pickle that came from elsewhere.
     ValueUnavailable
         If the value itself (rather than one inside it) can't be unpickled, or its blob
         is missing or damaged.
     """
-    value = decode(plain, blobs)
+    value = decode(plain, values)
     kept = isinstance(plain, dict) and ("$pickle" in plain or "$blob" in plain)
+    if kept and isinstance(value, ValueView) and value.reason == UNTRUSTED:
+        raise UntrustedValue(
+            f"This value was pickled elsewhere, and loading it could run any code. It is a "
+            f"{value.type}: {value!r}. If you trust all who write to where it came from, ask for "
+            "it with trust=True: load(id, trust=True), open_experiment(..., trust=True), "
+            "@experiment(trust=True) or Registry(..., trust=True)."
+        )
     if kept and isinstance(value, ValueView) and value.reason:
         raise ValueUnavailable(
             f"This value can't be loaded here: {value.reason}. It was a {value.type}: {value!r}. "
@@ -223,18 +283,20 @@ def is_whole(value: Any) -> bool:
     return kind not in (list, tuple) or _all_scalars(value) or all(map(is_whole, value))
 
 
-def _decode_tag(tag: str, plain: dict[str, Any], blobs: BlobReader) -> Any:
+def _decode_tag(tag: str, plain: dict[str, Any], values: Values) -> Any:
     if tag == "$dict":
-        return {decode(key, blobs): decode(item, blobs) for key, item in plain[tag]}
+        return {decode(key, values): decode(item, values) for key, item in plain[tag]}
     if tag == "$view":
         return ValueView(plain[tag], plain.get("reason", "not kept"))
     if tag not in ("$pickle", "$blob"):
         raise DamagedRecord(f"unknown tag {tag!r} in a record.")
+    if (tag == "$pickle" or is_pickle(str(plain[tag]))) and not values.trusted:
+        return ValueView(plain.get("view", {}), UNTRUSTED)
     try:
         if tag == "$pickle":
             return _unpickled(plain[tag])
-        content = blobs.read(plain[tag])
-        return _unpickled(content) if is_pickle(plain[tag]) else decode(content, blobs)
+        content = values.read(plain[tag])
+        return _unpickled(content) if is_pickle(plain[tag]) else decode(content, values)
     except Exception as problem:  # unpickling runs the classes' own code
         return ValueView(plain.get("view", {}), f"{type(problem).__name__}: {problem}")
 

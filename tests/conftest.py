@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets need a short path
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("DE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DE_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "tmp").mkdir()
     return tmp_path
 

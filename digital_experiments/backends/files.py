@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from digital_experiments.backends.base import Backend
 from digital_experiments.errors import DamagedRecord, ObservationNotFound
+from digital_experiments.faults import warn_of_trouble
 from digital_experiments.files import folder_state, read_bytes, read_many, write_atomic
+from digital_experiments.followed import follower_of, followers, shown_name
 from digital_experiments.ids import check_id, looks_like_id
 from digital_experiments.observation import FORMAT, Notes, Observation, check_record
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
+from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.flight import read_flight
 from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
@@ -154,13 +157,14 @@ class FileBackend(Backend):
         try:
             suffix, data = self._read(check_id(id))
         except ObservationNotFound:
+            self._refresh()
             record = read_flight(self._folder, id)
             if record is not None:
                 return self.listed(id, lambda _: record, True, self._notes)
             suffix, data = self._read(id)  # raises, unless it has just been recorded
         record, values = parse_record(data, suffix, self._parser(suffix))
         check_record(record, id)
-        kept = values or self._blobs
+        kept = self._kept(id) if values else self._blobs
         return Observation.of_store(id, lambda _: record, kept, self._storage, self._notes)
 
     def later(self, id: str, status: str | None = None) -> Observation:
@@ -183,8 +187,17 @@ class FileBackend(Backend):
         notes: Notes | Callable[[str], Notes],
     ) -> Observation:
         """The observation of a record in the index; its pickles are read from its file."""
-        blobs = self._blobs if simple else _KeptValues(type(self), self.root, id)
+        blobs = self._blobs if simple else self._kept(id)
         return Observation.of_store(id, record, blobs, self._storage, notes)
+
+    def _kept(self, id: str) -> _KeptValues:
+        return _KeptValues(type(self), self.root, id, self._blobs.trust)
+
+    def trusting(self) -> FileBackend:
+        """The same, which loads pickles that came from elsewhere too."""
+        other = type(self)(self.root)
+        other._blobs.trust = True
+        return other
 
     def read_kept(self, id: str, name: str) -> Plain | bytes:
         """A blob, or a value in the file of a record by its place there.
@@ -208,8 +221,17 @@ class FileBackend(Backend):
         """The store's folder, and what is taken for a record there."""
         return " ".join((os.path.realpath(self._folder), *self._suffixes[: -len(PARSERS)]))
 
+    def _refresh(self) -> None:
+        """Bring what is in the bucket, where the store is the working copy of one."""
+        if followers:
+            follower = follower_of(self._folder)
+            if follower is not None:
+                follower.refresh()
+                warn_of_trouble(follower)
+
     def state(self) -> list[int] | None:
         """The time stamps of the folder."""
+        self._refresh()
         return folder_state(self._folder)
 
     def names(self) -> list[str]:
@@ -261,7 +283,7 @@ class FileBackend(Backend):
             except OSError as problem:
                 raise DamagedRecord(f"it can't be read: {problem}") from problem
         raise ObservationNotFound(
-            f"No observation {id!r} in {self._folder}. `observations(status=None, "
+            f"No observation {id!r} in {shown_name(self._folder)}. `observations(status=None, "
             "current_code_only=False)` lists all that are there."
         )
 
@@ -270,6 +292,7 @@ class FileBackend(Backend):
 
     def all_ids(self) -> list[str]:
         """The ids of all records, of whatever format, sorted."""
+        self._refresh()
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
@@ -281,10 +304,14 @@ class FileBackend(Backend):
 class _KeptValues:
     """Hands out the blobs and the pickled values of one record."""
 
-    def __init__(self, kind: type[FileBackend], root: Path, id: str) -> None:
+    def __init__(self, kind: type[FileBackend], root: Path, id: str, trust: bool) -> None:
         self.kind = kind
         self.root = root
         self.id = id
+        self.trust = trust
+
+    def trusts(self, id: str) -> bool:
+        return self.trust or not is_from_elsewhere(str(self.root), id)
 
     def read(self, name: str) -> Plain | bytes:
         return self.kind(self.root).read_kept(self.id, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from digital_experiments.callbacks.code import plain_functions
 from digital_experiments.executors import WorkerDied
+from digital_experiments.followed import follower_of
 from digital_experiments.many.attempts import Answer, Attempt, Outcome, Runnable, Worker
 from digital_experiments.many.travel import LARGE, fit_to_travel, light, packed, whole
 from digital_experiments.source import known_text, take_text
@@ -30,19 +31,24 @@ class RemoteWorker(Worker):
         super().__init__(experiment)
         self.restarts = restarts
         self._root = str(experiment.backend.root)
+        self._is_followed = follower_of(self._root) is not None
         self._blobs = Blobs(self._root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """With the store, which elsewhere may be named otherwise, and the code's text."""
         functions = plain_functions(self.experiment.function)
         texts = dict(known_text(function.__code__.co_filename) for function in functions)
-        return _arrived, (packed(self.experiment), self._root, self.restarts, texts)
+        root = None if self._is_followed else self._root  # a bucket is named by the experiment
+        return _arrived, (packed(self.experiment), root, self.restarts, texts)
 
     def pack(self, attempts: Sequence[Attempt]) -> bytes:
         """Some attempts as bytes; their large arguments go into the store."""
         attempts = [_unbound(attempt) for attempt in attempts]
         data = packed(attempts)
         if len(data) <= LARGE:
+            return data
+        # where the store is on a bucket, workers elsewhere find no blob before a record names it
+        if self._is_followed:
             return data
         return packed([a._replace(call=light(a.call, self._blobs)) for a in attempts])
 
@@ -86,11 +92,11 @@ def _unbound(attempt: Attempt) -> Attempt:
     return attempt._replace(call=attempt.call._replace(config=None))
 
 
-def _arrived(data: bytes, root: str, restarts: bool, texts: dict[str, str]) -> RemoteWorker:
+def _arrived(data: bytes, root: str | None, restarts: bool, texts: dict[str, str]) -> RemoteWorker:
     for filename, text in texts.items():
         take_text(filename, text)
     experiment = pickle.loads(data)
-    if str(experiment.backend.root) != root:
+    if root is not None and str(experiment.backend.root) != root:
         experiment = experiment.with_(root=root)
     return RemoteWorker(experiment, restarts)
 

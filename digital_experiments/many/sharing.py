@@ -8,10 +8,19 @@ from contextlib import contextmanager, suppress
 from digital_experiments.config import Config, recorded_key
 from digital_experiments.errors import RecordingWarning
 from digital_experiments.faults import warn_user
+from digital_experiments.followed import follower_of
 from digital_experiments.many.attempts import Outcome, Runnable
 from digital_experiments.many.calls import Call
 from digital_experiments.selection import STATUSES
 from digital_experiments.store.claims import Claims
+
+
+def _claims_on(root: str) -> Claims:
+    """Claims among all who share a store."""
+    follower = follower_of(root)
+    claims: Claims = Claims(root) if follower is None else follower.claims()
+    return claims
+
 
 Waiting = tuple[int, Call, str]
 
@@ -35,7 +44,7 @@ class Sharing:
         self._keys: dict[int, str] = {}
         self._claims: Claims | None = None
         with self._alone_if_it_fails():
-            self._claims = Claims(str(experiment.backend.root))
+            self._claims = _claims_on(str(experiment.backend.root))
         self._done = self._look()
 
     def _look(self) -> dict[str, str]:

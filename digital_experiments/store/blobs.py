@@ -20,6 +20,7 @@ from functools import lru_cache
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.files import read_bytes, write_atomic
 from digital_experiments.store import codecs
+from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.layout import ASIDE, BLOBS, blob_folder
 from digital_experiments.values import Plain, is_pickle
 
@@ -33,11 +34,21 @@ class Blobs:
     ----------
     root : str
         The store's folder.
+    trust : bool
+        Whether pickles that came from elsewhere may be loaded.
     """
 
-    def __init__(self, root: str) -> None:
+    trusted = False
+    """Of which observation a value is has to be known for that."""
+
+    def __init__(self, root: str, trust: bool = False) -> None:
         self.root = root
+        self.trust = trust
         self._folder = f"{root}/{BLOBS}"
+
+    def trusts(self, id: str) -> bool:
+        """Whether the pickles of an observation may be loaded."""
+        return self.trust or not is_from_elsewhere(self.root, id)
 
     def put(self, data: bytes, ending: str) -> str:
         """Keep bytes, unless they are kept already, and return the blob's name."""

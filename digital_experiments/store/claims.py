@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from digital_experiments.files import make_folder
+from digital_experiments.followed import follower_of
 from digital_experiments.ids import new_id, started
 from digital_experiments.store.flight import SILENT, own_heartbeat, process_lives
 from digital_experiments.store.layout import CLAIMS
@@ -62,6 +63,9 @@ class Sweeper(NamedTuple):
 
 def sweepers(root: str) -> list[Sweeper]:
     """Who resumes sweeps on a store, the oldest first."""
+    follower = follower_of(root)
+    if follower is not None:
+        return follower.sweepers()
     folder = f"{root}/{CLAIMS}"
     found = []
     with suppress(FileNotFoundError, NotADirectoryError):

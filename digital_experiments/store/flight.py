@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
 
-from digital_experiments.files import read_bytes, write_atomic
+from digital_experiments.files import read_bytes, remove, write_atomic
 from digital_experiments.series import FILE as SERIES
 from digital_experiments.series import read_points, summary_of
 from digital_experiments.store.codecs import dump_json, load_json
@@ -45,7 +45,7 @@ def flight_name(id: str) -> str:
 def land(root: str, id: str) -> None:
     """The run has ended."""
     with suppress(OSError):
-        os.unlink(f"{root}/{flight_name(id)}")
+        remove(f"{root}/{flight_name(id)}")
 
 
 def in_flight(root: str) -> dict[str, dict[str, Plain]]:

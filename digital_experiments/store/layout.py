@@ -13,6 +13,9 @@ NOTES = "notes"
 STUDIES = "studies"
 TRASH = "trash"
 DAMAGED = "damaged"
+ELSEWHERE = "elsewhere.txt"
+"""The list of the observations that came from elsewhere, so that their pickles are not trusted."""
+
 PURGED = "purged-"
 """How the lists of ids in the trash begin that were removed for good."""
 

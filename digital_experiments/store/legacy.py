@@ -165,6 +165,9 @@ class _LegacyValues:
         self.data = data
         self.load = load
 
+    def trusts(self, id: str) -> bool:
+        return True  # whoever hands them out has asked
+
     def read(self, name: str) -> bytes:
         import cloudpickle
 

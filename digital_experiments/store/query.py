@@ -18,7 +18,7 @@ from digital_experiments.store.batches import FALSE, TRUE, batches, cell, uncell
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
 from digital_experiments.store.index import Index, Kind
-from digital_experiments.values import BlobReader, Plain, decode, peek
+from digital_experiments.values import Plain, decode, peek
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Query:
         self.index = index
         self.selection = selection
         self.lead = ["id", *lead]
-        self.blobs: BlobReader = Blobs(str(index.source.root))
+        self.blobs = Blobs(str(index.source.root))
         self.hidden: dict[str, int] = {}
         self._facts: dict[int, dict[str, Any]] = {}
 
@@ -132,7 +132,7 @@ class Query:
             recorded = observation.plain("config") if recorded is None else recorded
             if name not in recorded:
                 return False
-            if not same_value(decode(recorded[name], observation.blobs), value):
+            if not same_value(decode(recorded[name], observation.values), value):
                 return False
         return True
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from digital_experiments.errors import DamagedRecord, NewerFormat
-from digital_experiments.files import make_folder, read_bytes, read_many, write_atomic
+from digital_experiments.files import move_file, read_bytes, read_many, remove, write_atomic
 from digital_experiments.ids import looks_like_id, new_id
 from digital_experiments.observation import check_record
 from digital_experiments.store.codecs import load_json
@@ -262,9 +262,8 @@ def repair(root: str, found: Check) -> Check:
         if damage.kind == "blob" and damage.lost:
             lost.append(damage.name.rpartition("/")[2])
         if damage.kind == "pointer":
-            _unlink(f"{root}/{damage.name}")
-    for path in leftovers(root):
-        _unlink(path)
+            remove(f"{root}/{damage.name}")
+    remove(*leftovers(root))
     finish_moves(root)
     put_back(root)
     if lost:
@@ -285,12 +284,5 @@ def known_losses(root: str) -> set[str]:
 
 
 def _set_aside(root: str, name: str) -> None:
-    target = f"{root}/{DAMAGED}/{name}"
-    make_folder(os.path.dirname(target))
     with suppress(FileNotFoundError):
-        os.replace(f"{root}/{name}", target)
-
-
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+        move_file(f"{root}/{name}", f"{root}/{DAMAGED}/{name}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
 
 from digital_experiments.errors import DamagedRecord, InvalidName
-from digital_experiments.files import read_bytes, write_atomic
+from digital_experiments.files import make_folder, read_bytes, remove, write_atomic
+from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_id, new_id
 from digital_experiments.observation import check_record
+from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.flight import flight_name, in_flight
 from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folder
-from digital_experiments.store.notes import note_names, read_note
+from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import parse_record, purged, record_names
 from digital_experiments.store.studies import all_study_files, read_study_file
@@ -47,25 +51,74 @@ class Merged:
     notes: int = 0
     problems: list[str] = field(default_factory=list)
 
+    def __add__(self, other: Merged) -> Merged:
+        """What both did."""
+        return Merged(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-def merge(root: str, other: str) -> Merged:
-    """Copy into a store what another one has and it has not."""
+
+def merge(
+    root: str,
+    other: str,
+    ids: Iterable[str] | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
+) -> Merged:
+    """Copy into a store what another one has and it has not.
+
+    Parameters
+    ----------
+    root, other
+        The folders of the two.
+    ids
+        The observations to copy, with their tags and notes; by default all there is.
+    overwrite
+        Whether an observation that is another one here is replaced.
+    trust
+        Whether the pickles of what came from elsewhere may be loaded here without asking.
+    """
     done = Merged()
+    wanted = None if ids is None else set(ids)
     here = {id: name for name, (id, _) in record_names(root).items()}
     deleted = set(trashed(root)) | purged(root)
-    names = record_names(other)
+    names = {n: parts for n, parts in record_names(other).items() if _in(parts[0], wanted)}
+    new = [id for id, _ in names.values() if id not in here and id not in deleted]
+    theirs = follower_of(other)
+    if theirs is not None:
+        theirs.fetch_runs(new)
+    if not trust:
+        note_elsewhere(root, [id for id in new if is_from_elsewhere(other, id)])
+    ours = follower_of(root)
+    with ours.held(overwrite) if ours is not None else nullcontext():
+        _merge_all(root, other, names, here, deleted, wanted, overwrite, done)
+    return done
+
+
+def _in(id: str, wanted: set[str] | None) -> bool:
+    return wanted is None or id in wanted
+
+
+def _merge_all(
+    root: str,
+    other: str,
+    names: dict[str, tuple[str, str]],
+    here: dict[str, str],
+    deleted: set[str],
+    wanted: set[str] | None,
+    overwrite: bool,
+    done: Merged,
+) -> None:
     with progress(len(names), f"Merging {other}") as advance:
         for name in sorted(names):
             advance(1)
-            _merge_record(root, other, name, names[name], here, deleted, done)
+            _merge_record(root, other, name, names[name], here, deleted, overwrite, done)
     for id, record in in_flight(other).items():
-        if record["metadata"]["status"] == "lost" and id not in here:
+        if record["metadata"]["status"] == "lost" and id not in here and _in(id, wanted):
             _merge_lost(root, other, id, deleted, done)
     for note in note_names(other):
-        _merge_note(root, other, note, done)
-    for path in all_study_files(other):
+        if _in(id_of(note), wanted):
+            _merge_note(root, other, note, done)
+    for path in all_study_files(other) if wanted is None else ():
         _merge_plan(root, other, path, done)
-    return done
 
 
 def _merge_lost(root: str, other: str, id: str, deleted: set[str], done: Merged) -> None:
@@ -91,6 +144,7 @@ def _merge_record(
     parts: tuple[str, str],
     here: dict[str, str],
     deleted: set[str],
+    overwrite: bool,
     done: Merged,
 ) -> None:
     id, suffix = parts
@@ -100,10 +154,12 @@ def _merge_record(
     try:
         data = read_bytes(f"{other}/{name}")
         check_record(parse_record(data, suffix)[0], check_id(id))
-        if id in here:
+        if id in here and (not overwrite or _is_same(root, here[id], name, data)):
             _compare(root, here[id], name, data, id, done)
             _copy_blobs(root, other, data, done)
             return
+        if id in here and here[id] != name:
+            remove(f"{root}/{here[id]}")
         write_atomic(root, name, lambda: _with_belongings(root, other, id, data, done))
         done.added.append(id)
     except FileNotFoundError:  # deleted there meanwhile
@@ -113,10 +169,14 @@ def _merge_record(
 
 
 def _compare(root: str, mine: str, name: str, data: bytes, id: str, done: Merged) -> None:
-    if mine == name and read_bytes(f"{root}/{mine}") == data:
+    if _is_same(root, mine, name, data):
         done.known += 1
     else:
         done.conflicts.append(id)
+
+
+def _is_same(root: str, mine: str, name: str, data: bytes) -> bool:
+    return mine == name and read_bytes(f"{root}/{mine}") == data
 
 
 def _with_belongings(root: str, other: str, id: str, data: bytes, done: Merged) -> bytes:
@@ -125,7 +185,11 @@ def _with_belongings(root: str, other: str, id: str, data: bytes, done: Merged) 
     source, target = f"{other}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}"
     if os.path.isdir(source):
         partial = f"{root}/{STORAGE}/.{new_id()}.tmp"
-        shutil.copytree(source, partial, symlinks=True)
+        if follower_of(other) is not None and is_from_elsewhere(other, id):
+            make_folder(os.path.dirname(partial))
+            shutil.move(source, partial)  # it was only fetched for this, and can be again
+        else:
+            shutil.copytree(source, partial, symlinks=True)
         if os.path.isdir(target):  # left by a merge that was killed
             shutil.rmtree(target)
         os.replace(partial, target)

@@ -6,8 +6,9 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
+from digital_experiments.files import files_below, folders_in, remove
 from digital_experiments.series import FILE as SERIES
-from digital_experiments.store.layout import storage_folder
+from digital_experiments.store.layout import STORAGE, storage_folder
 
 
 class Pruned(NamedTuple):
@@ -33,26 +34,23 @@ class Pruned(NamedTuple):
 def prune(root: str, ids: list[str], bigger_than: int, dry_run: bool) -> Pruned:
     """Remove the files of more than so many bytes that some runs left."""
     files = []
+    there = files_below(f"{root}/{STORAGE}", ids)
     for id in ids:
-        folder = storage_folder(root, id)
-        for path, size in _files(folder):
+        for path, size in there[id].items():
             if size > bigger_than and os.path.basename(path) != SERIES:
-                files.append((id, os.path.relpath(path, folder), size))
-                if not dry_run:
-                    with suppress(FileNotFoundError):
-                        os.unlink(path)
-        if not dry_run:
-            _remove_empty(folder)
+                files.append((id, path, size))
+    if not dry_run:
+        remove(*(f"{storage_folder(root, id)}/{path}" for id, path, _ in files))
+        for id in {id for id, _, _ in files}:
+            _remove_empty(storage_folder(root, id))
     return Pruned(files, dry_run)
 
 
-def _files(folder: str) -> list[tuple[str, int]]:
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            found.append((path, os.lstat(path).st_size))
-    return found
+def runs_with_files(root: str) -> set[str]:
+    """The runs that left files besides their series."""
+    place = f"{root}/{STORAGE}"
+    found = files_below(place, folders_in(place))
+    return {id for id, files in found.items() if set(files) - {SERIES}}
 
 
 def _remove_empty(folder: str) -> None:

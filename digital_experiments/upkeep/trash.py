@@ -8,11 +8,16 @@ call again completes.
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 
 from digital_experiments.errors import ObservationNotFound
-from digital_experiments.files import make_folder, write_atomic
+from digital_experiments.files import (
+    move_file,
+    move_folder,
+    remove,
+    remove_folder,
+    write_atomic,
+)
 from digital_experiments.ids import new_id
 from digital_experiments.store.flight import flight_name, ids_in_flight, read_flight
 from digital_experiments.store.layout import NOTES, PURGED, STORAGE, TRASH
@@ -34,7 +39,7 @@ def delete(root: str, ids: list[str]) -> None:
     names = _names_of(root, ids, done=set(trashed(root)), where="in the store")
     for id in ids:
         for name in names[id]:
-            _move_file(f"{root}/{name}", f"{_trash(root)}/{name}")
+            move_file(f"{root}/{name}", f"{_trash(root)}/{name}")
         move_folder(f"{root}/{STORAGE}/{id}", f"{_trash(root)}/{STORAGE}/{id}")
 
 
@@ -50,7 +55,7 @@ def restore(root: str, ids: list[str]) -> None:
     for id in ids:
         move_folder(f"{_trash(root)}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}")
         for name in names[id]:
-            _move_file(f"{_trash(root)}/{name}", f"{root}/{name}")
+            move_file(f"{_trash(root)}/{name}", f"{root}/{name}")
 
 
 def purge(root: str, ids: list[str] | None = None) -> list[str]:
@@ -69,11 +74,11 @@ def purge(root: str, ids: list[str] | None = None) -> list[str]:
     if any(names.values()):
         write_atomic(_trash(root), f"{PURGED}{new_id()}.txt", "\n".join(wanted).encode())
     for id in wanted:
-        shutil.rmtree(f"{_trash(root)}/{STORAGE}/{id}", ignore_errors=True)
+        remove_folder(f"{_trash(root)}/{STORAGE}/{id}")
         for note in note_names(root, id):
-            _unlink(f"{root}/{NOTES}/{note}")
+            remove(f"{root}/{NOTES}/{note}")
         for name in names[id]:
-            _unlink(f"{_trash(root)}/{name}")
+            remove(f"{_trash(root)}/{name}")
     return wanted
 
 
@@ -104,27 +109,6 @@ def half_moved(root: str) -> list[str]:
     return sorted(
         (gone & _folders(f"{root}/{STORAGE}")) | (kept & _folders(f"{_trash(root)}/{STORAGE}"))
     )
-
-
-def move_folder(source: str, target: str) -> None:
-    """Move a folder, if there is one, into another that may hold a part of it already."""
-    if not os.path.isdir(source):
-        return
-    make_folder(os.path.dirname(target))
-    if not os.path.isdir(target):
-        os.replace(source, target)
-        return
-    for name in os.listdir(source):
-        if os.path.isdir(f"{source}/{name}") and os.path.isdir(f"{target}/{name}"):
-            move_folder(f"{source}/{name}", f"{target}/{name}")
-        else:
-            os.replace(f"{source}/{name}", f"{target}/{name}")
-    os.rmdir(source)
-
-
-def _move_file(source: str, target: str) -> None:
-    make_folder(os.path.dirname(target))
-    os.replace(source, target)
 
 
 def _refuse_running(root: str, ids: list[str]) -> None:
@@ -170,8 +154,3 @@ def _names_of(place: str, ids: list[str], done: set[str], where: str) -> dict[st
             f"{missing[0]!r}. Nothing was changed."
         )
     return names
-
-
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)

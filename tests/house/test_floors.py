@@ -13,7 +13,7 @@ import digital_experiments
 
 PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
-    {"errors", "ids", "files", "forks", "memory"},
+    {"errors", "ids", "files", "followed", "forks", "memory"},
     {
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
@@ -33,7 +33,7 @@ FLOORS = [
             "pages",
         ),
     },
-    {"store", "backends", "upkeep"},
+    {"store", "backends", "remote", "upkeep"},
     {
         "assigned",
         "executors",
@@ -70,6 +70,7 @@ FLOORS = [
 DRAWN = {
     ("ids", "errors"),
     ("files", "errors"),
+    ("files", "followed"),
     ("values", "views"),
     ("digest", "views"),
     ("fingerprint", "digest"),
@@ -159,6 +160,8 @@ DRAWN = {
     ("stored", "storekeeping"),
     ("storekeeping", "stored"),
     ("upkeep", "store"),
+    ("remote", "store"),
+    ("remote", "upkeep"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]
@@ -170,7 +173,7 @@ PUBLIC = {
     *("current_dir", "current_id", "current_run", "experiment", "register_backend"),
     *("Difference", "Report", "compare", "diff", "start_run", "time_block"),
     *("pipeline", "resource", "step"),
-    *("Hypothesis", "Outcome", "Retention", "Study", "Treatment"),
+    *("Hypothesis", "Outcome", "Registry", "Retention", "Study", "Treatment"),
 }
 
 

@@ -275,7 +275,7 @@ def test_two_functions_under_one_name_are_told() -> None:
         ({"nmae": "x"}, "Did you mean 'name'"),
         ({"tags": [1]}, "must be texts"),
         ({"callbacks": [Callback]}, r"instances of Callback.*add \(\)"),
-        ({"root": "s3://bucket/x"}, "folders only"),
+        ({"root": "s4://bucket/x"}, "unknown scheme"),
         ({"root": 3}, "must be a path"),
         ({"backend": 3}, "must be a name"),
     ],

@@ -1,0 +1,182 @@
+"""Which bucket a root means: a URI, or a file system of fsspec. Opens nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from digital_experiments.errors import InvalidName, did_you_mean
+
+Root = str | os.PathLike[str] | Any
+"""A path, a URI such as ``s3://bucket/folder``, or a file system of fsspec."""
+
+LOCAL = ("file", "local")
+OBJECT_STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "abfs"}
+"""The schemes that obstore serves, and how it calls them."""
+
+_IN_PROCESS = ("memory",)
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of a bucket.
+
+    Attributes
+    ----------
+    uri : str
+        Scheme and path, without credentials.
+    options : mapping
+        What the file system is opened with; never shown or kept.
+    filesystem : fsspec.AbstractFileSystem or None
+        The one that was given in place of a URI.
+    path : str
+        The folder, as the given file system calls it.
+    """
+
+    uri: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    filesystem: Any = field(default=None, repr=False)
+    path: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """What stands before ``://``."""
+        return self.uri.partition("://")[0]
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether it is gone with this process."""
+        return self.scheme in _IN_PROCESS
+
+    @property
+    def key(self) -> str:
+        """What tells it from other places: the server belongs to it."""
+        return f"{self.uri} {self.endpoint or ''}"
+
+    @property
+    def endpoint(self) -> str | None:
+        """The server of an S3 bucket, where it isn't Amazon's."""
+        if OBJECT_STORES.get(self.scheme) != "s3":
+            return None
+        client = self.options.get("client_kwargs") or {}
+        given = (self.options.get(key) for key in ("endpoint_url", "endpoint", "aws_endpoint"))
+        told = (os.environ.get(name) for name in _ENDPOINTS)
+        return next(filter(None, (*given, client.get("endpoint_url"), *told)), None)
+
+    def child(self, name: str) -> Place:
+        """A folder in it.
+
+        Raises
+        ------
+        InvalidName
+            If that could be a place outside.
+        """
+        if not name or any(part in ("", ".", "..") for part in name.split("/")):
+            raise InvalidName(f"{name!r} can't be the name of a folder in {self.uri}.")
+        path = f"{self.path}/{name}".lstrip("/") if self.path else name
+        return replace(self, uri=f"{self.uri}/{name}", path=path)
+
+    def parent(self) -> Place:
+        """The folder that it is in."""
+        return replace(self, uri=self.uri.rpartition("/")[0], path=self.path.rpartition("/")[0])
+
+
+def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place:
+    """The folder or the place that a root means.
+
+    Parameters
+    ----------
+    root
+        A path; a URI such as ``s3://team/experiments``; a file system of fsspec, whose own root
+        it then is; or a path of universal_pathlib.
+    options
+        What the file system of a URI is opened with, in the words of fsspec or obstore.
+
+    Raises
+    ------
+    TypeError
+        If it is neither; if there are options for a path.
+    ValueError
+        For a URI of a scheme that is not known, or without a bucket.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"storage_options must be a dict, not {options!r:.80}.")
+    if isinstance(root, Place):
+        return replace(root, options=dict(options)) if options else root
+    if hasattr(root, "ls") and hasattr(root, "protocol"):
+        return _of_filesystem(root, "")
+    if hasattr(root, "fs") and hasattr(root, "path") and not isinstance(root, Path):
+        if _protocol(root.fs) in LOCAL:
+            return Path(root.path)
+        return _of_filesystem(root.fs, root.path)
+    if not isinstance(root, (str, os.PathLike)):
+        raise TypeError(f"root must be a path, a URI or a file system of fsspec, not {root!r:.80}.")
+    text = os.fspath(root)
+    if isinstance(text, bytes):
+        raise TypeError(f"root must be a path, not {root!r:.80}.")
+    if "://" in text:
+        return _of_uri(text, dict(options or {}))
+    if options:
+        raise TypeError(
+            f"storage_options are for a URI such as s3://bucket/folder; {text!r} is a folder."
+        )
+    return Path(text).expanduser()
+
+
+def _of_uri(uri: str, options: dict[str, Any]) -> Path | Place:
+    scheme, _, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if scheme in LOCAL:
+        return Path(unquote(rest) if rest.startswith("/") else rest).expanduser()
+    _check_scheme(scheme, uri)
+    host, _, path = rest.partition("/")
+    if "@" in host and scheme != "abfs":
+        parts = urlsplit(uri)
+        named = ("key", "secret") if scheme in OBJECT_STORES else ("username", "password")
+        given = dict(zip(named, (parts.username, parts.password), strict=True))
+        options = {**{k: unquote(v) for k, v in given.items() if v}, **options}
+        host = host.rpartition("@")[2]
+    if not host and scheme not in _IN_PROCESS:
+        raise ValueError(f"{scheme}:// names no bucket: expected {scheme}://bucket/folder.")
+    parts_of = [part for part in path.split("/") if part]
+    if ".." in parts_of or "." in parts_of:
+        raise ValueError(f"{scheme}://{host}/{path} must not hold '.' or '..'.")
+    clean = "/".join(part for part in (host, *parts_of) if part)
+    return Place(f"{scheme}://{clean}", options)
+
+
+def _check_scheme(scheme: str, uri: str) -> None:
+    from fsspec.registry import available_protocols
+
+    known = {*OBJECT_STORES, *available_protocols()}
+    if scheme not in known:
+        shown = uri.rpartition("@")[2] if "@" in uri else uri
+        raise ValueError(
+            f"{shown!r} has an unknown scheme. "
+            + did_you_mean(scheme, ["s3", "gs", "az", "sftp", "memory", "file"])
+        )
+
+
+def _protocol(filesystem: Any) -> str:
+    inner = filesystem.fs if getattr(filesystem, "protocol", "") == "dir" else filesystem
+    protocol = inner.protocol
+    return protocol if isinstance(protocol, str) else str(protocol[0])
+
+
+def _of_filesystem(filesystem: Any, path: str) -> Place:
+    """A file system; one of a folder is named by the folder."""
+    protocol = _protocol(filesystem)
+    inside = filesystem.path if getattr(filesystem, "protocol", "") == "dir" else ""
+    whole = "/".join(part.strip("/") for part in (inside, path) if part.strip("/"))
+    slash = "/" if protocol in LOCAL else ""
+    return Place(f"{protocol}://{slash}{whole}", {}, filesystem, path.strip("/"))

@@ -1,0 +1,33 @@
+"""Which observations came from elsewhere: their pickles are loaded only for who trusts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+
+from digital_experiments.files import append, make_folder, read_bytes
+from digital_experiments.store.layout import ELSEWHERE
+
+
+def note_elsewhere(root: str, ids: Iterable[str]) -> None:
+    """Take note that observations came from elsewhere, before they come."""
+    lines = "".join(f"{id}\n" for id in ids)
+    if lines:
+        make_folder(root)
+        append(f"{root}/{ELSEWHERE}", lines.encode())
+
+
+def is_from_elsewhere(root: str, id: str) -> bool:
+    """Whether an observation was brought from a bucket, rather than made here."""
+    path = f"{root}/{ELSEWHERE}"
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return id in _ids(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _ids(path: str, size: int, changed: int) -> frozenset[str]:
+    return frozenset(read_bytes(path).decode().split("\n"))

