@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from digital_experiments.errors import DamagedRecord, DamagedWarning, RootError
-from digital_experiments.files import folder_state, make_folder
+from digital_experiments.files import fetch_folder, folder_state, make_folder
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import NOTES, STORAGE, storage_folder
@@ -163,6 +163,7 @@ class Backend(ABC):
     def artefacts(self, id: str) -> list[Path]:
         """What a run left in its folder, files and folders, sorted by name."""
         folder = Path(storage_folder(str(self.root), id))
+        fetch_folder(str(folder))
         return sorted(folder.iterdir()) if os.path.isdir(folder) else []
 
 

@@ -10,6 +10,7 @@ from digital_experiments.cli.exchange import export, import_
 from digital_experiments.cli.find import best, ls, show, tag
 from digital_experiments.cli.keep import check, delete, gc, merge, prune, purge, repair, restore
 from digital_experiments.cli.look import compare, diff, sweep, watch
+from digital_experiments.cli.share import pull, push, sync
 from digital_experiments.cli.study import study
 
 
@@ -18,8 +19,9 @@ from digital_experiments.cli.study import study
 def main() -> None:
     """Record every call of a function, and find its results again.
 
-    A STORE is a folder that an experiment records into, or the name of an experiment in
-    $DE_ROOT or ./experiments. An ID may be given by its start or by its last characters.
+    A STORE is a folder that an experiment records into, the URI of one on a bucket, or the name
+    of an experiment in $DE_ROOT or ./experiments. An ID may be given by its start or by its last
+    characters.
 
     \b
     digital-experiments demo
@@ -82,5 +84,8 @@ for command in (
     restore,
     purge,
     merge,
+    push,
+    pull,
+    sync,
 ):
     main.add_command(command)

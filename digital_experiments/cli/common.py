@@ -19,6 +19,7 @@ from digital_experiments.errors import (
     ObservationNotFound,
     StoreNotFound,
 )
+from digital_experiments.remote import Place, located
 from digital_experiments.stored import (
     DEFAULT_REGISTRY,
     StoredExperiment,
@@ -74,9 +75,14 @@ def told_in_lines() -> Iterator[None]:
             raise Refused(str(problem)) from problem
 
 
-def home() -> Path:
-    """The folder that is meant where no store is named."""
-    return Path(os.environ.get("DE_ROOT") or DEFAULT_REGISTRY).expanduser()
+def home() -> Path | Place:
+    """The folder, or the place, that is meant where no store is named."""
+    return located(os.environ.get("DE_ROOT") or DEFAULT_REGISTRY)
+
+
+def shown_place(place: Path | Place) -> str:
+    """A folder, or a place, as a person names it."""
+    return place.uri if isinstance(place, Place) else str(place)
 
 
 def stores(named: str | None) -> list[StoredExperiment]:
@@ -87,16 +93,21 @@ def stores(named: str | None) -> list[StoredExperiment]:
     StoreNotFound
         If there is none.
     """
-    place = home() if named is None else Path(named).expanduser()
+    place = home() if named is None else located(named)
     inside = [] if is_store(place) else stores_in(place)
     if inside:
         return [open_experiment(path) for path in inside]
     if named is None and not is_store(place):
         raise StoreNotFound(
-            f"Nothing was recorded in {str(place)!r} yet. Name the folder that root= names, or "
-            "go to where the experiments were run."
+            f"Nothing was recorded in {shown_place(place)!r} yet. Name the folder that root= "
+            "names, or go to where the experiments were run."
         )
     return [open_experiment(place if named is None else named)]
+
+
+def name_of(store: StoredExperiment) -> str:
+    """The last part of where a store is."""
+    return store.uri.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
 
 
 def one_store(named: str | None) -> StoredExperiment:
@@ -104,7 +115,7 @@ def one_store(named: str | None) -> StoredExperiment:
     found = stores(named)
     if len(found) == 1:
         return found[0]
-    names = ", ".join(store.root.name for store in found[:10])
+    names = ", ".join(name_of(store) for store in found[:10])
     raise click.UsageError(f"Which store is meant? There are {names}.")
 
 
@@ -119,7 +130,7 @@ def find(id: str, named: str | None) -> tuple[StoredExperiment, str]:
     if len(found) == 1:
         return found[0]
     if found:
-        places = ", ".join(store.root.name for store, _ in found)
+        places = ", ".join(name_of(store) for store, _ in found)
         raise ObservationNotFound(f"{id!r} is in {places}: say which by --store.")
     if len(problems) == 1:
         raise ObservationNotFound(problems[0])

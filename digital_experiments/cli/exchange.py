@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from digital_experiments.cli.common import home, one_store, store_argument
+from digital_experiments.cli.common import home, name_of, one_store, store_argument
+from digital_experiments.stored import DEFAULT_REGISTRY
 
 
 @click.command("import")
@@ -23,7 +26,9 @@ def import_(place: str, source: str | None, root: str | None) -> None:
     """
     from digital_experiments.exchange import import_runs
 
-    found = import_runs(place, root or home(), source)
+    usual = home()
+    into = usual if isinstance(usual, Path) else DEFAULT_REGISTRY
+    found = import_runs(place, root or into, source)
     click.echo(repr(found))
     raise SystemExit(1 if found.problems else 0)
 
@@ -44,5 +49,5 @@ def export(store: str | None, form: str, output: str | None, where: str | None) 
 
     found = one_store(store)
     ending = {"mlflow": "db"}.get(form, form)
-    target = output or f"{found.root.name}.{ending}"
+    target = output or f"{name_of(found)}.{ending}"
     click.echo(handed(found.observations(status=None, where=where), form, target))

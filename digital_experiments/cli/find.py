@@ -13,6 +13,7 @@ from digital_experiments.cli.common import (
     console,
     find,
     id_argument,
+    name_of,
     one_store,
     store_argument,
     store_option,
@@ -120,7 +121,7 @@ def _table_of_all(
         except UnknownColumn as problem:
             problems.append(problem)
             continue
-        rows += [{"store": store.root.name, **row} for row in _rows(table)]
+        rows += [{"store": name_of(store), **row} for row in _rows(table)]
     if len(problems) == len(found):
         raise problems[0]
     rows = _sorted(rows, key, descending)[:limit]
@@ -186,7 +187,7 @@ def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
         table.add_column(name, justify="left" if name in ("store", "latest run") else "right")
     for store, counts, latest in rows:
         counted = [f"{counts[status]:,}" if counts[status] else "" for status in seen]
-        table.add_row(store.root.name, *counted, local_time(latest or ""))
+        table.add_row(name_of(store), *counted, local_time(latest or ""))
     console().print(table)
 
 

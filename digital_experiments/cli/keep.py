@@ -90,7 +90,7 @@ def prune(
         would = one.prune(keep, older_than, bigger_than, dry_run=True)
         for id, path, size in would.files:
             click.echo(f"{id}/{path}  {size_text(size)}")
-        what = f"{len(would.files):,} files, {size_text(would.bytes)}, of {one.root}"
+        what = f"{len(would.files):,} files, {size_text(would.bytes)}, of {one.uri}"
         if dry_run or not would.files:
             click.echo(f"{what} {'would be removed' if would.files else 'to remove'}")
         elif yes or click.confirm(f"Remove {what}?"):
@@ -110,10 +110,10 @@ def gc(store: str | None, dry_run: bool) -> None:
     for one in stores(store):
         done = one.gc(dry_run)
         if done.postponed:
-            click.echo(f"{one.root}: a record is being written for long; try again later")
+            click.echo(f"{one.uri}: a record is being written for long; try again later")
             continue
         how = "would be removed" if dry_run else "removed"
-        click.echo(f"{one.root}: {len(done.blobs):,} blobs, {size_text(done.bytes)}, {how}")
+        click.echo(f"{one.uri}: {len(done.blobs):,} blobs, {size_text(done.bytes)}, {how}")
 
 
 @click.command()
@@ -127,7 +127,7 @@ def delete(id: tuple[str, ...], store: str | None) -> None:
     """
     for one, ids in find_all(id, store).items():
         for gone in one.delete(ids):
-            click.echo(f"{gone} is in the trash of {one.root}")
+            click.echo(f"{gone} is in the trash of {one.uri}")
 
 
 @click.command()
@@ -141,7 +141,7 @@ def restore(id: tuple[str, ...], store: str | None) -> None:
     """
     for one, ids in _in_trash(id, store).items():
         for back in one.restore(ids):
-            click.echo(f"{back} is back in {one.root}")
+            click.echo(f"{back} is back in {one.uri}")
 
 
 @click.command()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.charts import sparkline
-from digital_experiments.cli.common import console, short_id, size_text
+from digital_experiments.cli.common import console, name_of, short_id, size_text
 from digital_experiments.facts import duration_text, shown
 from digital_experiments.series import series_of
 from digital_experiments.store.claims import sweepers
@@ -265,7 +265,7 @@ def in_flight_table(stores: Iterable[StoredExperiment]) -> Any:
             used = observation.facts.get("resources") or {}
             metrics = observation.summary
             table.add_row(
-                store.root.name,
+                name_of(store),
                 Text(short_id(observation.id), style="cyan"),
                 Text(_WORD[observation.status], style=_COLOURS[observation.status]),
                 duration_text(observation.duration or 0),
@@ -292,7 +292,7 @@ def sweepers_table(stores: Iterable[StoredExperiment]) -> Any:
             count += 1
             status = "running" if one.lives else "lost"
             table.add_row(
-                store.root.name,
+                name_of(store),
                 Text(one.host),
                 str(one.pid),
                 Text(_WORD[status], style=_COLOURS[status]),

@@ -19,6 +19,8 @@ from digital_experiments.assigned import Assignment, assigned
 from digital_experiments.callbacks import GitInfo, PipFreeze, SystemInfo
 from digital_experiments.errors import RunEnded, RunLost, RunTimedOut, did_you_mean
 from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, executor_of
+from digital_experiments.faults import warn_of_trouble
+from digital_experiments.followed import Follower, follower_of
 from digital_experiments.ids import new_id
 from digital_experiments.many.attempts import Answer, Attempt, Outcome, Runnable, Worker
 from digital_experiments.many.calls import Call, Numbered, calls_of
@@ -352,7 +354,21 @@ def many(
         made = _resumed(experiment, calls, checked_retry(retry), asked)
     else:
         made = asked().run(enumerate(calls))
+    follower = follower_of(str(experiment.backend.root))
+    if follower is not None:
+        made = _settled(made, follower)
     return told(made, total, tally) if progress else made
+
+
+def _settled(
+    made: Iterator[tuple[int, Observation]], follower: Follower
+) -> Iterator[tuple[int, Observation]]:
+    """At the end what could not go up to a bucket is tried again."""
+    try:
+        yield from made
+    finally:
+        follower.flush()
+        warn_of_trouble(follower)
 
 
 def _tally(progress: bool | str | tuple[str, str]) -> Tally:

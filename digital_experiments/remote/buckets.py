@@ -97,9 +97,13 @@ class Bucket(ABC):
             return [self._tried(calls[0], threading.Event())]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, "digital_experiments bucket")
-        found: list[Any] = []
         is_down = threading.Event()
-        for answer in self._pool.map(lambda call: self._tried(call, is_down), calls):
+        try:
+            answers = self._pool.map(lambda call: self._tried(call, is_down), calls)
+        except RuntimeError:  # the interpreter is ending: no thread takes on any work
+            answers = (self._tried(call, is_down) for call in calls)
+        found: list[Any] = []
+        for answer in answers:
             found.append(answer)
             if advance is not None:
                 advance(1)

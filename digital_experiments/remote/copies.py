@@ -52,7 +52,7 @@ _REST = 10.0  # seconds after which a bucket that did not answer is asked again
 _CHUNK = 2000  # objects that are fetched before they are written
 _GOES_WITH_RECORDS = (BLOBS, STORAGE)
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
-_FETCHED = (BLOBS, STORAGE, CACHE, TRASH, DAMAGED, "")
+_FETCHED = (BLOBS, STORAGE, CACHE, TRASH, DAMAGED, RUNNING, "")
 
 
 class WorkingCopy:

@@ -59,6 +59,7 @@ class ObjectBucket(Bucket):
         with self._asked():
             found = obstore.list_with_delimiter(self._store, folder or None)
         files = {entry["path"]: _found(entry) for entry in found["objects"]}
+        files.pop(folder, None)  # some servers list an emptied folder as an object
         return files, list(found["common_prefixes"])
 
     def below(self, folder: str) -> dict[str, Found]:  # noqa: D102

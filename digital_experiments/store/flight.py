@@ -84,6 +84,8 @@ def read_flight(root: str, id: str) -> dict[str, Plain] | None:
     """The record of a run in flight; None where there is none."""
     path = f"{root}/{flight_name(id)}"
     try:
+        if not os.path.exists(path):
+            read_bytes(path)  # it may be in a bucket
         since = time.time() - os.stat(path).st_mtime
         record: Any = load_json(read_bytes(path))
         metadata = record["metadata"]

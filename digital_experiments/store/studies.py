@@ -7,6 +7,7 @@ from typing import Any
 
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.files import read_bytes
+from digital_experiments.followed import follower_of
 from digital_experiments.store.codecs import load_json
 from digital_experiments.store.layout import STUDIES
 
@@ -20,6 +21,9 @@ def study_names(root: str) -> list[str]:
 
 def study_files(root: str, study: str) -> list[str]:
     """The names of a study's files, the oldest plan first."""
+    follower = follower_of(root)
+    if follower is not None:
+        follower.refresh()
     names = _listed(f"{root}/{STUDIES}/{study}")
     return sorted(name for name in names if name.endswith(ENDING) and not name.startswith("."))
 

@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 BUCKET = "team-bucket"
+NO_RETRIES = {"max_retries": 0}
 PORTS = ("admin", "filer", "master", "s3", "volume")
 
 
@@ -76,15 +76,18 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+
+        config = {name.lower(): value for name, value in self.environment.items()}
+        store = S3Store(
+            BUCKET, config=config, client_options={"allow_http": True}, retry_config=NO_RETRIES
+        )
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            try:
-                urllib.request.urlopen(f"{self.endpoint}/{BUCKET}", timeout=2)
-            except urllib.error.HTTPError as answer:
-                if answer.code == 403:  # it wants credentials: the bucket is there
-                    return
-            except OSError:
-                pass
+            with suppress(BaseError):
+                store.list_with_delimiter()
+                return
             time.sleep(0.1)
         raise TimeoutError(f"SeaweedFS did not start: see {self.folder.parent}/server.log")
 
