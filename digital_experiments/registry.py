@@ -16,6 +16,7 @@ from digital_experiments.errors import (
     ObservationNotFound,
     did_you_mean,
 )
+from digital_experiments.exchange.results_manager import brought_over, is_of_results_manager
 from digital_experiments.files import refuse_file
 from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_name
@@ -61,7 +62,8 @@ class Registry:
     Notes
     -----
     A run belongs to the variants that it was pushed as; else to the one that
-    :func:`start_run` named; else to ``main``.
+    :func:`start_run` named; else to ``main``. A registry that experiment-results-manager wrote
+    opens too, to be read.
 
     Examples
     --------
@@ -92,6 +94,7 @@ class Registry:
             place = place.absolute()
             refuse_file(place)
         self._place = place
+        self._stores: Path | Place | None = None
         self.trust = trust
 
     @property
@@ -99,11 +102,26 @@ class Registry:
         """Where it is, without credentials."""
         return self._place.uri if isinstance(self._place, Place) else str(self._place)
 
+    @property
+    def _where(self) -> Path | Place:
+        """The folder of stores: its own, or what was brought over from another system's."""
+        if self._stores is None:
+            is_foreign = is_of_results_manager(self._place)
+            self._stores = brought_over(self._place) if is_foreign else self._place
+        return self._stores
+
+    def _refuse_read_only(self) -> None:
+        if self._where != self._place:
+            raise PermissionError(
+                f"{self.uri} was written by experiment-results-manager, and is only read. Pull "
+                "from it, and push to a registry of your own."
+            )
+
     # -- what is there ------------------------------------------------------------------------
 
     def experiments(self) -> list[str]:
         """The names of the experiments that it holds, sorted."""
-        return [place.name for place in stores_in(self._place)]
+        return [place.name for place in stores_in(self._where)]
 
     def variants(self, experiment: str) -> list[str]:
         """The variants of an experiment, sorted.
@@ -255,6 +273,7 @@ class Registry:
         """
         if variant is not None:
             check_name(variant, "the name of a variant")
+        self._refuse_read_only()
         stores = _by_store(what)
         if not stores:
             raise ValueError("There is nothing to push: no observation was given.")
@@ -348,6 +367,7 @@ class Registry:
         ValueError, FileNotFoundError
             As :meth:`load`.
         """
+        self._refuse_read_only()
         store = self.open(experiment)
         if run_id is not None:
             runs = [self.load(experiment, variant or self._only(store, run_id), run_id)]
@@ -368,9 +388,8 @@ class Registry:
 
     def _store(self, experiment: str) -> Path | Place:
         check_name(experiment, "the name of an experiment")
-        if isinstance(self._place, Place):
-            return self._place.child(experiment)
-        return self._place / experiment
+        where = self._where
+        return where.child(experiment) if isinstance(where, Place) else where / experiment
 
     def _working_folder(self, experiment: str) -> str:
         return str(folder_of(self._store(experiment), self.trust))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from buckets import empty_memory, forget_buckets
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DE_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "tmp").mkdir()
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_buckets() -> Iterator[None]:
+    """What one test did with buckets is unknown to the next."""
+    yield
+    forget_buckets()
+    empty_memory()
 
 
 @pytest.fixture

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from digital_experiments.digest import short_hash
+from digital_experiments.errors import BucketUnreachable, DamagedWarning
 from digital_experiments.exchange.arriving import Arrival, Reader, plain_value
+from digital_experiments.faults import warn_user
 from digital_experiments.logged import DICTS, FIGURES, PLOTLY
+from digital_experiments.remote import Place
+from digital_experiments.remote.copies import bucket_of, copies_folder, fetched_all
 
 MARK = ".erm_registry.json"
 _RUN = "erm_metadata.json"
@@ -19,6 +25,28 @@ _RUN = "erm_metadata.json"
 def is_registry(place: Path) -> bool:
     """Whether a folder is such a registry."""
     return (place / MARK).is_file()
+
+
+def is_of_results_manager(place: Path | Place) -> bool:
+    """Whether a folder, or a place on a bucket, is such a registry."""
+    if isinstance(place, Path):
+        return is_registry(place)
+    with suppress(BucketUnreachable):
+        return MARK in bucket_of(place).here("")[0]
+    return False
+
+
+def brought_over(place: Path | Place) -> Path:
+    """A folder of stores that hold its runs, kept on this machine and brought up to date."""
+    from digital_experiments.exchange.sources import import_runs
+
+    key = place.key if isinstance(place, Place) else str(place.resolve())
+    folder = f"{copies_folder()}/erm-{short_hash(key.encode())[:12]}"
+    source = place if isinstance(place, Path) else Path(fetched_all(place, f"{folder}/source"))
+    found = import_runs(source, f"{folder}/stores", "erm")
+    if found.problems:
+        warn_user("Not brought over: " + "; ".join(found.problems[:10]), DamagedWarning)
+    return Path(folder, "stores")
 
 
 def read(place: Path) -> Iterator[Reader]:

@@ -70,6 +70,10 @@ class AgentBucket(Bucket):
         found: tuple[dict[str, Found], list[str]] = self._asked("here", folder)
         return found
 
+    def stamps(self) -> tuple[dict[str, str], list[str]]:  # noqa: D102
+        found: tuple[dict[str, str], list[str]] = self._asked("stamps")
+        return found
+
     def below(self, folder: str) -> dict[str, Found]:  # noqa: D102
         found: dict[str, Found] = self._asked("below", folder)
         return found

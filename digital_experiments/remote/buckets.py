@@ -34,13 +34,18 @@ class Found(NamedTuple):
         Its bytes.
     stamp : str
         What changes with its content.
-    modified : float
-        When it was written, in seconds since the epoch, by the clock of the server.
+    when : datetime or float
+        When it was written, by the clock of the server.
     """
 
     size: int
     stamp: str
-    modified: float
+    when: datetime | float
+
+    @property
+    def modified(self) -> float:
+        """The same in seconds since the epoch."""
+        return self.when.timestamp() if isinstance(self.when, datetime) else self.when
 
 
 class Bucket(ABC):
@@ -56,6 +61,11 @@ class Bucket(ABC):
     @abstractmethod
     def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:
         """The objects right in a folder, and the folders in it; nothing where there is none."""
+
+    def stamps(self) -> tuple[dict[str, str], list[str]]:
+        """The stamps of the objects right in the bucket's place, and the folders in it."""
+        files, folders = self.here("")
+        return {name: found.stamp for name, found in files.items()}, folders
 
     @abstractmethod
     def below(self, folder: str) -> dict[str, Found]:
@@ -93,8 +103,8 @@ class Bucket(ABC):
         self, calls: Sequence[Call], advance: Callable[[int], None] | None = None
     ) -> list[Any]:
         """Many calls at a time: what each gives, or the exception that it raised."""
-        if len(calls) == 1:
-            return [self._tried(calls[0], threading.Event())]
+        if len(calls) < 2:
+            return [self._tried(call, None) for call in calls]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, "digital_experiments bucket")
         is_down = threading.Event()
@@ -109,13 +119,14 @@ class Bucket(ABC):
                 advance(1)
         return found
 
-    def _tried(self, call: Call, is_down: threading.Event) -> Any:
-        if is_down.is_set():  # each would wait as long as the first
+    def _tried(self, call: Call, is_down: threading.Event | None) -> Any:
+        if is_down is not None and is_down.is_set():  # each would wait as long as the first
             return BucketUnreachable("The bucket did not answer.")
         try:
             return getattr(self, call[0])(*call[1:])
         except BucketUnreachable as problem:
-            is_down.set()
+            if is_down is not None:
+                is_down.set()
             return problem
         except Exception as problem:
             return problem

@@ -13,8 +13,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from digital_experiments.store.layout import (
     blob_folder,
 )
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import purged, record_names, split_name
+from digital_experiments.store.records import PARSERS, purged, record_names, split_name
 from digital_experiments.upkeep.references import blob_names, names_in, with_inner
 
 FRESH = 3.0
@@ -49,6 +49,7 @@ FRESH = 3.0
 _SEEN = ".seen.json"
 _PLACE = ".place.json"
 _REST = 10.0  # seconds after which a bucket that did not answer is asked again
+_KEPT = 100
 _CHUNK = 2000  # objects that are fetched before they are written
 _GOES_WITH_RECORDS = (BLOBS, STORAGE)
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
@@ -81,8 +82,11 @@ class WorkingCopy:
         self._bucket_of: int | None = None
         self._lock = threading.RLock()
         self._owed: set[str] = set()
+        self._sending: set[str] = set()
         self._seen_blobs: dict[str, float] = {}
         self._new_blobs: set[str] = set()
+        self._inner: dict[frozenset[str], set[str]] = {}
+        self._moments: dict[str, float] = {}
         self._shown: set[str] = set()
         self._held = 0
         self._sent = 0
@@ -113,9 +117,10 @@ class WorkingCopy:
         elif kind == RUNNING:
             self._show(name, path)
         elif kind not in (*_GOES_WITH_RECORDS, CLAIMS):
-            self._owed.add(name)
-            if not self._held:
-                self.send()
+            if self._held:
+                self._owed.add(name)
+            else:
+                self.send(name)
 
     def _show(self, name: str, path: str) -> None:
         """Show that a run lives; where that can't be done it is not shown."""
@@ -194,7 +199,7 @@ class WorkingCopy:
         finally:
             self._held -= 1
         try:
-            self._send(sorted(self._owed), progressing=True)
+            self._send_owed()
         except OSError as problem:
             self._fail(problem)
             self._trouble = None
@@ -202,29 +207,45 @@ class WorkingCopy:
         finally:
             self._overwrites = False
 
-    def send(self) -> None:
-        """Send all that is owed; where that can't be done it is owed on."""
-        if not self._can_ask():
-            return
+    def send(self, *names: str) -> None:
+        """Send files, and what is owed; where that can't be done they are owed too."""
+        self._sending.update(names)
         try:
-            self._send(sorted(self._owed))
+            if not self._can_ask():
+                self._owed.update(names)
+                return
+            self._send(names)
             self._is_down = False
+            self._send_owed()
         except OSError as problem:
+            self._owed.update(names)
             self._fail(problem)
+        finally:
+            self._sending.difference_update(names)
 
-    def _send(self, names: list[str], progressing: bool = False) -> None:
+    def _send_owed(self) -> None:
+        if not self._owed:
+            return
+        with self._lock:
+            names, self._owed = self._owed, set()
+        try:
+            self._send(sorted(names), shown=True)
+        except OSError:
+            self._owed.update(names)
+            raise
+
+    def _send(self, names: Sequence[str], shown: bool = False) -> None:
         begun = time.monotonic()
         contents = {name: data for name in names if (data := self._content(name)) is not None}
-        self._owed.difference_update(set(names) - contents.keys())
         if not contents:
             return
-        blobs = with_inner(self.folder, set().union(*map(names_in, contents.values())))
+        blobs = self._blobs_of(frozenset().union(*map(names_in, contents.values())))
         self._ensure(blobs)
-        with progress(len(contents), f"Sending to {self.name}") as advance:
+        with progress(len(contents), f"Sending to {self.name}") if shown else nullcontext() as told:
             files = [file for name in contents for file in self._files_of(name)]
             self.bucket.each([("upload", *file) for file in files])
             calls = [("write", *item, not self._overwrites) for item in contents.items()]
-            answers = self.bucket.many(calls, advance)
+            answers = self.bucket.many(calls, told)
         if time.monotonic() - begun > 2 * FRESH:  # somebody may have collected them meanwhile
             self._seen_blobs.clear()
             self._ensure(blobs)
@@ -235,10 +256,18 @@ class WorkingCopy:
             elif isinstance(answer, Exception):
                 problems.append(answer)
                 continue
-            self._owed.discard(name)
             self._sent += 1
         for problem in problems:
             raise problem
+
+    def _blobs_of(self, names: frozenset[str]) -> set[str]:
+        """Blobs, and those that are named in them; equal ones are looked up."""
+        found = self._inner.get(names)
+        if found is None:
+            if len(self._inner) > _KEPT:
+                self._inner.clear()
+            found = self._inner[names] = with_inner(self.folder, names)
+        return found
 
     def _content(self, name: str) -> bytes | None:
         try:
@@ -264,6 +293,8 @@ class WorkingCopy:
         """See that blobs are in the bucket."""
         now = time.monotonic()
         unsure = [b for b in blobs if now - self._seen_blobs.get(b, -FRESH) >= FRESH]
+        if not unsure:
+            return
         old = [b for b in unsure if b not in self._new_blobs]
         sizes = self.bucket.many([("size", self._blob(b)) for b in old])
         missing = {b for b, size in zip(old, sizes, strict=True) if isinstance(size, Exception)}
@@ -347,7 +378,7 @@ class WorkingCopy:
         with self._lock:
             here = self._names_here()
             try:
-                there = self._listing()
+                stamps = self._listing()
             except BucketUnreachable as problem:
                 if not os.path.exists(f"{self.folder}/{_SEEN}"):
                     raise
@@ -355,47 +386,49 @@ class WorkingCopy:
                 return
             self._is_down = False
             if not self._held:
-                self._settle(here, there)
+                self._settle(here, stamps)
 
-    def _settle(self, here: set[str], there: dict[str, Found]) -> None:
+    def _settle(self, here: set[str], stamps: dict[str, str]) -> None:
         """Make the folder what the bucket is, but for what has not gone up yet."""
         seen = self._seen()
-        stamps = {name: found.stamp for name, found in there.items()}
-        changed = [n for n, stamp in stamps.items() if seen.get(n) != stamp]
-        missing = [n for n in stamps.keys() - here if n not in changed]
-        wanted = [n for n in (*changed, *missing) if self._is_to_be_fetched(n, here, seen)]
-        self._fetch({name: there[name] for name in wanted})
-        gone = purged(self.folder)
-        for name in here - stamps.keys():
-            if name in seen or f"{TRASH}/{name}" in stamps or _id_of(name) in gone:
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{self.folder}/{name}")
-            elif _kind(name) != RUNNING:
-                self._owed.add(name)
-        if stamps != seen:
+        if stamps != seen or here != stamps.keys():
+            changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
+            wanted = changed | (stamps.keys() - here)
+            self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
+            self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
             write_here(self.folder, _SEEN, json.dumps(stamps).encode())
         if self._owed:
             self.send()
 
+    def _drop(self, names: set[str], known: set[str]) -> None:
+        """Remove what was deleted elsewhere; the rest of what is not there is to go up."""
+        gone = purged(self.folder)
+        for name in names - self._sending:
+            if name in known or f"{TRASH}/{name}" in known or _id_of(name) in gone:
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self.folder}/{name}")
+            elif _kind(name) != RUNNING:
+                self._owed.add(name)
+
     def _is_to_be_fetched(self, name: str, here: set[str], seen: dict[str, str]) -> bool:
-        if name in self._shown:  # it is written by this process
-            return False
+        if name in self._shown or not _is_safe(name):
+            return False  # this process writes it; or its name points elsewhere
         return name not in here or name in seen or _kind(name) == RUNNING
 
-    def _listing(self) -> dict[str, Found]:
-        """The records, notes, plans and runs in flight that are in the bucket."""
-        files, folders = self.bucket.here("")
-        found = {name: it for name, it in files.items() if split_name(name) is not None}
+    def _listing(self) -> dict[str, str]:
+        """The records, notes, plans and runs in flight that are in the bucket, and the stamps."""
+        files, folders = self.bucket.stamps()
+        stamps = {name: stamp for name, stamp in files.items() if _is_record(name)}
         calls = [("here", kind) for kind in _LISTED if kind.partition("/")[0] in folders]
-        if STUDIES in folders:
-            found.update(self.bucket.below(STUDIES))
-        for inside, _ in self.bucket.each(calls):
-            found.update(inside)
-        return {name: it for name, it in found.items() if _is_safe(name)}
+        inside = dict(self.bucket.below(STUDIES)) if STUDIES in folders else {}
+        for found, _ in self.bucket.each(calls):
+            inside.update(found)
+        self._moments = {name: it.modified for name, it in inside.items() if _kind(name) == RUNNING}
+        return {**stamps, **{name: it.stamp for name, it in inside.items()}}
 
     def _names_here(self) -> set[str]:
         """The names of the same in the folder."""
-        found = set(record_names(self.folder))
+        found = {name for name in os.listdir(self.folder) if _is_record(name)}
         for kind in _LISTED:
             found |= {f"{kind}/{n}" for n in _listed(f"{self.folder}/{kind}")}
         for study in _listed(f"{self.folder}/{STUDIES}", folders=True):
@@ -410,9 +443,8 @@ class WorkingCopy:
         except (OSError, ValueError):
             return {}
 
-    def _fetch(self, wanted: dict[str, Found]) -> None:
+    def _fetch(self, names: Sequence[str]) -> None:
         """Write objects into the folder."""
-        names = list(wanted)
         with progress(len(names), f"Fetching from {self.name}") as advance:
             for start in range(0, len(names), _CHUNK):
                 some = names[start : start + _CHUNK]
@@ -425,7 +457,7 @@ class WorkingCopy:
                         raise data
                     self._keep(name, data)
                     if _kind(name) == RUNNING:
-                        moment = wanted[name].modified
+                        moment = self._moments.get(name, time.time())
                         os.utime(f"{self.folder}/{name}", (moment, moment))
 
     def _keep(self, name: str, data: bytes) -> None:
@@ -476,22 +508,7 @@ class WorkingCopy:
 
     def fetch_files(self, found: dict[str, Found]) -> None:
         """Bring files of any size, those that are not here yet."""
-        calls = []
-        for name, it in found.items():
-            path = f"{self.folder}/{name}"
-            if not _is_safe(name):
-                raise InvalidName(f"{name!r} in {self.name} points out of its folder.")
-            if not os.path.isfile(path) or os.path.getsize(path) != it.size:
-                make_folder(os.path.dirname(path))
-                calls.append(("download", name, f"{path}.{new_id()}.tmp"))
-        with progress(len(calls), f"Fetching from {self.name}") as advance:
-            answers = self.bucket.many(calls, advance)
-        for (_, name, partial), answer in zip(calls, answers, strict=True):
-            if isinstance(answer, Exception):
-                with suppress(FileNotFoundError):
-                    os.unlink(partial)
-                raise answer
-            os.replace(partial, f"{self.folder}/{name}")
+        download(self.bucket, found, self.folder)
 
     def _is_made_here(self, id: str) -> bool:
         is_here = any(os.path.exists(f"{self.folder}/{id}{end}") for end in (".pkl", ".json"))
@@ -533,22 +550,21 @@ class WorkingCopy:
         self._down_until = 0.0
         self.refresh()
         there = self.bucket.below("")
-        wanted = {
-            name: it
-            for name, it in there.items()
+        wanted = [
+            name
+            for name in there
             if _is_safe(name) and _kind(name) not in (STORAGE, CLAIMS, RUNNING)
-        }
+        ]
         mine = set(record_names(self.folder))
         foreign = {n for n in mine if is_from_elsewhere(self.folder, n.rpartition(".")[0])}
-        self._fetch_anew({n: it for n, it in wanted.items() if n not in mine - foreign}, wanted)
+        self._fetch([name for name in wanted if name not in mine - foreign])
+        self._fetch_own([name for name in wanted if name in mine - foreign])
         for blob in blob_names(self.folder):
             if self._blob(blob) not in there:
                 os.unlink(f"{blob_folder(self.folder, blob)}/{blob}")
 
-    def _fetch_anew(self, others: dict[str, Found], wanted: dict[str, Found]) -> None:
-        """Fetch what others made, and what this machine made without forgetting that it did."""
-        self._fetch(others)
-        own = [name for name in wanted if name not in others]
+    def _fetch_own(self, own: Sequence[str]) -> None:
+        """Fetch what this machine made, without forgetting that it did."""
         for name, data in zip(own, self.bucket.many([("read", n) for n in own]), strict=True):
             if isinstance(data, bytes) and data != self._content(name):  # it was altered there
                 note_elsewhere(self.folder, filter(None, [_id_of(name)]))
@@ -585,6 +601,13 @@ def _loaded(path: str, changed: int) -> dict[str, str]:
 def _kind(name: str) -> str:
     """The folder of the store that a file is in; the empty text for a record."""
     return name.partition("/")[0] if "/" in name else ""
+
+
+_RECORDS = tuple(PARSERS)
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(_RECORDS) and name[0] != "."
 
 
 def _id_of(name: str) -> str | None:
@@ -693,6 +716,40 @@ def working_copies() -> list[WorkingCopy]:
             options = {"endpoint_url": told["endpoint"]} if told.get("endpoint") else {}
             found.append(working_copy(Place(told["uri"], options)))
     return found
+
+
+def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:
+    """Write files of objects into a folder, many at a time, those that are not there yet.
+
+    Raises
+    ------
+    InvalidName
+        If a name points out of the folder.
+    """
+    calls, token = [], new_id()
+    for name, it in found.items():
+        path = f"{folder}/{name}"
+        if not _is_safe(name):
+            raise InvalidName(f"{name!r} in the bucket points out of its folder.")
+        if not os.path.isfile(path) or os.path.getsize(path) != it.size:
+            calls.append(("download", name, f"{path}.{token}.tmp"))
+    for parent in {os.path.dirname(path) for _, _, path in calls}:
+        make_folder(parent)
+    with progress(len(calls), "Fetching files") as advance:
+        answers = bucket.many(calls, advance)
+    for (_, name, partial), answer in zip(calls, answers, strict=True):
+        if isinstance(answer, Exception):
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise answer
+        os.replace(partial, f"{folder}/{name}")
+
+
+def fetched_all(place: Place, folder: str) -> str:
+    """A folder that holds the files of all objects at a place."""
+    bucket = bucket_of(place)
+    download(bucket, bucket.below(""), folder)
+    return folder
 
 
 def is_on_bucket(place: Place) -> bool:

@@ -53,11 +53,19 @@ class ObjectBucket(Bucket):
         self._store = _opened(place)
         _used_in = os.getpid()
 
-    def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
+    def stamps(self) -> tuple[dict[str, str], list[str]]:  # noqa: D102
+        found = self._listed("")
+        files = {entry["path"]: entry["e_tag"] or "" for entry in found["objects"]}
+        return files, list(found["common_prefixes"])
+
+    def _listed(self, folder: str) -> Any:
         import obstore
 
         with self._asked():
-            found = obstore.list_with_delimiter(self._store, folder or None)
+            return obstore.list_with_delimiter(self._store, folder or None)
+
+    def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
+        found = self._listed(folder)
         files = {entry["path"]: _found(entry) for entry in found["objects"]}
         files.pop(folder, None)  # some servers list an emptied folder as an object
         return files, list(found["common_prefixes"])
@@ -136,7 +144,7 @@ class ObjectBucket(Bucket):
 
 
 def _found(entry: Mapping[str, Any]) -> Found:
-    return Found(entry["size"], entry["e_tag"] or "", entry["last_modified"].timestamp())
+    return Found(entry["size"], entry["e_tag"] or "", entry["last_modified"])
 
 
 def _opened(place: Place) -> Any:

@@ -162,6 +162,7 @@ DRAWN = {
     ("upkeep", "store"),
     ("remote", "store"),
     ("remote", "upkeep"),
+    ("registry", "exchange"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]

@@ -8,10 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from buckets import forget_buckets
 from s3_server import BUCKET, Server, executable
-
-from digital_experiments import followed
-from digital_experiments.remote import copies
 
 
 @pytest.fixture(scope="session")
@@ -46,25 +44,12 @@ def registry(request: pytest.FixtureRequest) -> str:
     return f"memory://{uuid4().hex}" if request.param == "memory" else request.getfixturevalue("s3")
 
 
-@pytest.fixture(autouse=True)
-def no_copies() -> Iterator[None]:
-    """No store of an earlier test is followed."""
-    yield
-    forget()
-
-
-def forget() -> None:
-    copies._copies.clear()
-    followed.followers.clear()
-    copies._temporary.cache_clear()
-
-
 @pytest.fixture
 def another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
     """From now on this is a machine that has seen none of the stores."""
 
     def move() -> None:
-        forget()
+        forget_buckets()
         name = uuid4().hex
         monkeypatch.setenv("DE_DATA_DIR", str(tmp_path / name / "data"))
         monkeypatch.setenv("DE_CACHE_DIR", str(tmp_path / name / "cache"))

@@ -297,6 +297,31 @@ def test_the_shell_pushes_lists_and_pulls(registry: str, another_host: Callable[
     assert "healthy" in shell("check", f"{registry}/train")
 
 
+@pytest.mark.parametrize("on_bucket", [False, True])
+def test_a_registry_of_experiment_results_manager_is_read(registry: str, on_bucket: bool) -> None:
+    place = Path(__file__).parents[1] / "exchange" / "fixtures" / "erm"
+    if on_bucket:
+        from digital_experiments.remote import located
+        from digital_experiments.remote.copies import bucket_of
+
+        bucket = bucket_of(located(registry))
+        for path in place.rglob("*"):
+            if path.is_file():
+                bucket.upload(path.relative_to(place).as_posix(), str(path))
+    team = Registry(registry if on_bucket else place)
+    assert "my_experiment" in team.experiments()
+    assert team.variants("my_experiment") == ["main", "wide"]
+    assert team.load("my_experiment", "wide").config
+    one = team.load("my_experiment", run_id=team.runs("my_experiment")[0])
+    assert one.metrics("rmse")["value"].tolist() == [0.9]
+    assert (one.dir / "model.pickle").read_bytes() == b"\x00model"
+    with pytest.raises(PermissionError, match="only read"):
+        team.push(one)
+    with pytest.raises(PermissionError, match="only read"):
+        team.delete("my_experiment")
+    assert len(team.pull(into="pulled").added) >= 2
+
+
 def test_a_registry_shows_itself(registry: str) -> None:
     train = make()
     train(0.1)

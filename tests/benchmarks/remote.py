@@ -1,0 +1,137 @@
+"""Stores on a bucket beside the bare client, on a real server of S3 (SeaweedFS) on this machine.
+
+    python tests/benchmarks/remote.py [RUNS] [LISTED] [PULLED]
+
+Prints JSON: ``write`` is the time of so many small runs by 8 threads, over that of as many bare
+puts of the same bytes by the same client; ``list`` that of a list with a warm index over one bare
+listing; ``pull`` how many times as fast it is to pull runs with four files each as to get the same
+objects and write their files one after another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "remote"))
+from s3_server import BUCKET, Server
+
+from digital_experiments import Registry, current_dir, experiment, open_experiment
+
+FILES = 4
+
+
+def bucket(prefix: str) -> Any:
+    from obstore.store import from_url
+
+    return from_url(f"s3://{BUCKET}/{prefix}", client_options={"allow_http": True})
+
+
+def timed(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def write(runs: int, rounds: int = 4) -> dict[str, float]:
+    """Small runs by 8 threads, and bare puts of the same bytes; they take turns."""
+
+    @experiment(root=f"s3://{BUCKET}/{uuid4().hex}/square")
+    def square(x: int) -> int:
+        return x * x
+
+    square(0)
+    record = next(Path(str(square.root)).glob("20*.pkl")).read_bytes()
+    store = bucket(uuid4().hex)
+    ours = bare = 0.0
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(rounds):
+            names = [f"{uuid4().hex}.pkl" for _ in range(runs // rounds)]
+            bare += timed(lambda n=names: list(pool.map(lambda x: store.put(x, record), n)))
+            ours += timed(lambda n=names: list(pool.map(square, range(len(n)))))
+    return {"ours_s": ours, "bare_s": bare, "ratio": ours / bare}
+
+
+def listing(count: int) -> dict[str, float]:
+    """A list with a warm index, and a bare listing."""
+    name = uuid4().hex
+
+    @experiment(root=f"s3://{BUCKET}/{name}/square")
+    def square(x: int) -> int:
+        return x * x
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(square, range(count)))
+    assert len(square.observations()) == count
+    store = bucket(f"{name}/square")
+    ours, bare = [], []
+    for _ in range(5):
+        bare.append(timed(lambda: sum(map(len, store.list()))))
+        ours.append(timed(square.observations))
+    return {"ours_s": min(ours), "bare_s": min(bare), "ratio": min(ours) / min(bare)}
+
+
+def pull(runs: int) -> dict[str, float]:
+    """Runs with files, pulled by a machine that has none of them."""
+    name = uuid4().hex
+
+    @experiment(root=f"s3://{BUCKET}/{name}/train")
+    def train(x: int) -> int:
+        for n in range(FILES):
+            (current_dir() / f"file-{n}").write_bytes(os.urandom(2000))
+        return x
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(train, range(runs)))
+    store = bucket(f"{name}/train")
+    names = [entry["path"] for chunk in store.list() for entry in chunk]
+
+    def one_by_one() -> None:
+        target = Path(tempfile.mkdtemp())
+        for path in names:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / path).write_bytes(store.get(path).bytes())
+
+    bare = timed(one_by_one)
+    from digital_experiments import followed
+    from digital_experiments.remote import copies
+
+    copies._copies.clear()
+    followed.followers.clear()
+    os.environ["DE_DATA_DIR"] = tempfile.mkdtemp()
+    target = tempfile.mkdtemp()
+    ours = timed(lambda: Registry(f"s3://{BUCKET}/{name}").pull(into=target))
+    assert len(open_experiment(f"{target}/train").observations()) == runs
+    return {"ours_s": ours, "bare_s": bare, "times_as_fast": bare / ours}
+
+
+def main(runs: int = 1000, listed: int = 10_000, pulled: int = 1000) -> None:
+    """Print the three, each as one line of JSON."""
+    os.chdir(tempfile.mkdtemp())
+    os.environ["DE_DATA_DIR"] = tempfile.mkdtemp()
+    os.environ["DE_CACHE_DIR"] = tempfile.mkdtemp()
+    server = Server(Path(tempfile.mkdtemp()) / "data")
+    server.start()
+    os.environ.update(server.environment)
+    try:
+        for name, measure, count in (
+            ("write", write, runs),
+            ("list", listing, listed),
+            ("pull", pull, pulled),
+        ):
+            figures = {key: round(value, 3) for key, value in measure(count).items()}
+            print(json.dumps({name: figures, "runs": count}), flush=True)
+    finally:
+        server.kill()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
