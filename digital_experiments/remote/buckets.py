@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ PATIENCE = 10.0
 """Seconds that a bucket is asked again before it counts as out of reach."""
 
 _AT_ONCE = 32
+_memory = threading.Lock()
 _FIRST_PAUSE = 0.1  # seconds
 T = TypeVar("T")
 Call = tuple[Any, ...]
@@ -155,7 +156,7 @@ class FsspecBucket(Bucket):
         super().__init__()
         self._place = place
         self._fs, self._root = _opened(place)
-        self._lock = threading.Lock()
+        self._lock = _memory  # what is kept in memory is not made for threads
 
     def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
         files, folders = {}, []
@@ -181,13 +182,8 @@ class FsspecBucket(Bucket):
     def write(self, name: str, data: bytes, new: bool) -> None:  # noqa: D102
         path = self._path(name)
         self._asked(self._make_parent, path)
-        if not new:
-            self._asked(self._fs.pipe_file, path, data)
-        elif self._place.is_in_process:
-            with self._lock:  # its own check and its writing are two steps
-                self._asked(self._fs.pipe_file, path, data, mode="create")
-        else:
-            self._asked(self._fs.pipe_file, path, data, mode="create")
+        how = {"mode": "create"} if new else {}
+        self._asked(self._fs.pipe_file, path, data, **how)
 
     def upload(self, name: str, path: str) -> None:  # noqa: D102
         target = self._path(name)
@@ -237,16 +233,18 @@ class FsspecBucket(Bucket):
         """Ask again for a while where it may be that only the way there is broken."""
         for pause in _pauses():
             try:
-                return what(*args, **kwargs)
+                with self._lock if self._place.is_in_process else nullcontext():
+                    return what(*args, **kwargs)
             except _FINAL:
                 raise
-            except (OSError, TimeoutError, EOFError) as problem:
-                if pause is None:
+            except Exception as problem:  # each file system has errors of its own
+                if pause is None or not isinstance(problem, _PASSING):
                     raise BucketUnreachable(unreachable(self._place.uri, problem)) from problem
                 time.sleep(pause)
         raise AssertionError("the last pause is None")
 
 
+_PASSING = (OSError, TimeoutError, EOFError)
 _FINAL = (
     FileNotFoundError,
     FileExistsError,
