@@ -27,6 +27,7 @@ from digital_experiments.ids import new_id
 from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
 from digital_experiments.remote.places import OBJECT_STORES, Place, Root, located
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
+from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import (
     BLOBS,
     CACHE,
@@ -49,6 +50,7 @@ FRESH = 3.0
 _SEEN = ".seen.json"
 _PLACE = ".place.json"
 _REST = 10.0  # seconds after which a bucket that did not answer is asked again
+_BEAT = 10.0  # seconds between two signs of life of a run
 _KEPT = 100
 _CHUNK = 2000  # objects that are fetched before they are written
 _GOES_WITH_RECORDS = (BLOBS, STORAGE)
@@ -80,14 +82,17 @@ class WorkingCopy:
         self._made_in = os.getpid()
         self._bucket: Bucket | None = None
         self._bucket_of: int | None = None
-        self._lock = threading.RLock()
+        self._renew_lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
         self._owed: set[str] = set()
         self._sending: set[str] = set()
         self._seen_blobs: dict[str, float] = {}
         self._new_blobs: set[str] = set()
         self._inner: dict[frozenset[str], set[str]] = {}
         self._moments: dict[str, float] = {}
-        self._shown: set[str] = set()
+        self._shown: dict[str, float] = {}
+        self._whole: set[str] = set()
         self._held = 0
         self._sent = 0
         self._overwrites = False
@@ -98,6 +103,9 @@ class WorkingCopy:
         told = {"uri": place.uri, "endpoint": place.endpoint}
         write_here(folder, _PLACE, json.dumps(told).encode())
         follow(folder, self)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.RLock()  # a thread of the parent's may hold it for ever
 
     @property
     def bucket(self) -> Bucket:
@@ -123,12 +131,15 @@ class WorkingCopy:
                 self.send(name)
 
     def _show(self, name: str, path: str) -> None:
-        """Show that a run lives; where that can't be done it is not shown."""
-        if not self._can_ask():
+        """Show that a run lives, from time to time; where that can't be done it is not shown."""
+        now = time.monotonic()
+        if now - self._shown.get(name, -_BEAT) < _BEAT or not self._can_ask():
             return
-        with suppress(OSError):
+        try:
             self.bucket.write(name, read_bytes(path), new=False)
-            self._shown.add(name)
+            self._shown[name] = now
+        except OSError as problem:
+            self._fail(problem)
 
     def removing(self, paths: list[str]) -> None:
         """Files, or folders, are about to be removed: they are from the bucket first.
@@ -148,13 +159,10 @@ class WorkingCopy:
         self.bucket.each([("remove", name) for name in whole])
 
     def _hide(self, names: list[str]) -> None:
-        shown = [name for name in names if name in self._shown or not self._is_own_run(name)]
-        self._shown.difference_update(names)
+        """Runs have ended; where that can't be shown, their records tell it."""
+        shown = [name for name in names if self._shown.pop(name, None) or name in self._seen()]
         if shown and self._can_ask():
             self.bucket.many([("remove", name) for name in shown])
-
-    def _is_own_run(self, name: str) -> bool:
-        return name not in self._seen()
 
     def moving(self, source: str, target: str) -> None:
         """A file, or a folder, is about to be moved: it is in the bucket first.
@@ -354,7 +362,17 @@ class WorkingCopy:
         told = self.trouble()
         if told is not None:
             raise BucketUnreachable(told)
+        self._send_files_of_lost_runs()
         return self._sent - before
+
+    def _send_files_of_lost_runs(self) -> None:
+        """Send what runs have left that were killed on this machine."""
+        for id, record in in_flight(self.folder).items():
+            if record["metadata"]["status"] == "lost":
+                there = self.bucket.below(f"{STORAGE}/{id}")
+                files = [file for file in self._files_of(f"{id}.pkl") if file[0] not in there]
+                self.bucket.each([("upload", *file) for file in files])
+                self._sent += bool(files)
 
     def trouble(self) -> str | None:
         """What went wrong, once."""
@@ -492,8 +510,12 @@ class WorkingCopy:
     def fetch_folder(self, path: str) -> None:
         """Bring all files of a folder: of a run that this machine has not made."""
         name = self._name(path)
-        if not self._is_made_here(name.rpartition("/")[2]) and not self._is_away():
-            self.fetch_folders([name])
+        id = name.rpartition("/")[2]
+        if name in self._whole or self._is_made_here(id) or self._is_away():
+            return
+        self.fetch_folders([name])
+        if self._is_recorded(id):
+            self._whole.add(name)
 
     def fetch_folders(self, names: Iterable[str]) -> None:
         """Bring all files of some folders, many at a time.
@@ -511,8 +533,10 @@ class WorkingCopy:
         download(self.bucket, found, self.folder)
 
     def _is_made_here(self, id: str) -> bool:
-        is_here = any(os.path.exists(f"{self.folder}/{id}{end}") for end in (".pkl", ".json"))
-        return is_here and not is_from_elsewhere(self.folder, id)
+        return self._is_recorded(id) and not is_from_elsewhere(self.folder, id)
+
+    def _is_recorded(self, id: str) -> bool:
+        return any(os.path.exists(f"{self.folder}/{id}{suffix}") for suffix in PARSERS)
 
     def fetch_runs(self, ids: Iterable[str]) -> None:
         """Bring the blobs and the files of runs that this machine has not made, many at a time.

@@ -206,3 +206,31 @@ def test_a_process_killed_in_mid_sweep_loses_no_run_that_had_ended(
     store = open_experiment(root)
     assert {f"{o.id}.pkl" for o in store.observations()} >= here
     assert store.check()
+
+
+KILLED = """
+import os, signal, sys, time
+from digital_experiments import current_dir, experiment, log_metric
+@experiment(root=sys.argv[1])
+def train(x):
+    (current_dir() / "checkpoint.bin").write_bytes(b"c" * 100)
+    log_metric("loss", 0.5)
+    print("ready", flush=True)
+    time.sleep(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+train(1)
+"""
+
+
+def test_a_run_that_was_killed_is_lost_and_sync_brings_its_files(
+    own_server: Server, folder: Path, another_host: Callable[[], None]
+) -> None:
+    root = f"s3://{BUCKET}/{uuid4().hex}/train"
+    Path("killed.py").write_text(KILLED)
+    subprocess.run([sys.executable, "killed.py", root], stdout=subprocess.PIPE, check=False)
+    sent = CliRunner().invoke(main, ["sync"])
+    assert (sent.exit_code, sent.output) == (0, f"{root}: 1 sent\n")
+    another_host()
+    (lost,) = open_experiment(root).observations(status=["lost", "running"])
+    assert (lost.dir / "checkpoint.bin").read_bytes() == b"c" * 100
+    assert lost.metrics("loss")["value"].tolist() == [0.5]
