@@ -22,14 +22,7 @@ from digital_experiments.followed import shown_name
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.remote import (
-    Place,
-    Root,
-    folder_of,
-    is_on_bucket,
-    located,
-    stores_on_bucket,
-)
+from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.selection import (
     Moment,
     Selection,
@@ -554,6 +547,8 @@ def _listed(places: Sequence[Path | Place]) -> str:
 def is_store(place: Path | Place) -> bool:
     """Whether a folder is a store: it holds a record, or what runs leave."""
     if isinstance(place, Place):
+        from digital_experiments.remote.copies import is_on_bucket
+
         return is_on_bucket(place)
     try:
         with os.scandir(place) as entries:
@@ -573,7 +568,9 @@ def _is_of_store(entry: os.DirEntry[str]) -> bool:
 def stores_in(place: Path | Place) -> Sequence[Path | Place]:
     """The stores that lie in a folder, sorted by name."""
     if isinstance(place, Place):
-        return stores_on_bucket(place)
+        from digital_experiments.remote.copies import stores_on_bucket
+
+        return list(stores_on_bucket(place))
     try:
         inside = sorted(p for p in place.iterdir() if p.is_dir() and p.name[0] != ".")
     except (FileNotFoundError, NotADirectoryError):

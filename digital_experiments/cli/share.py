@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from digital_experiments.cli.common import store_argument, stores
-from digital_experiments.remote import working_copies
 from digital_experiments.stored import DEFAULT_REGISTRY
 
 
@@ -64,6 +63,8 @@ def sync() -> None:
     \b
     digital-experiments sync
     """
+    from digital_experiments.remote.copies import working_copies
+
     copies = working_copies()
     failed = False
     for copy in copies:

@@ -1,23 +1,22 @@
-"""Stores on buckets: where they are, what is asked of a bucket, and the copy that is worked on."""
+"""Stores on buckets: where they are, what is asked of a bucket, and the copy that is worked on.
 
-from digital_experiments.remote.copies import (
-    WorkingCopy,
-    folder_of,
-    is_on_bucket,
-    stores_on_bucket,
-    working_copies,
-    working_copy,
-)
+What asks a bucket is imported when the first one is asked.
+"""
+
+from pathlib import Path
+
 from digital_experiments.remote.places import Place, Root, located
 
-__all__ = [
-    "Place",
-    "Root",
-    "WorkingCopy",
-    "folder_of",
-    "is_on_bucket",
-    "located",
-    "stores_on_bucket",
-    "working_copies",
-    "working_copy",
-]
+__all__ = ["Place", "Root", "folder_of", "located"]
+
+
+def folder_of(place: Root, trust: bool = False) -> Path:
+    """The folder in which a store is worked on: its own, or the copy of one on a bucket."""
+    found = located(place)
+    if isinstance(found, Path):
+        return found.absolute()
+    from digital_experiments.remote.copies import working_copy
+
+    copy = working_copy(found)
+    copy.trust = copy.trust or trust
+    return Path(copy.folder)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from digital_experiments.digest import short_hash
@@ -25,7 +24,7 @@ from digital_experiments.files import make_folder, read_bytes, write_here
 from digital_experiments.followed import follow
 from digital_experiments.ids import new_id
 from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
-from digital_experiments.remote.places import OBJECT_STORES, Place, Root, located
+from digital_experiments.remote.places import OBJECT_STORES, Place
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import (
@@ -708,17 +707,6 @@ def _temporary(pid: int) -> str:
     folder = tempfile.mkdtemp(prefix="digital_experiments-")
     atexit.register(remove)
     return folder
-
-
-def folder_of(place: Root, trust: bool = False) -> Path:
-    """The folder in which a store is worked on: its own, or the copy of one on a bucket."""
-    if not isinstance(place, Place):
-        place = located(place)
-    if isinstance(place, Path):
-        return place.absolute()
-    copy = working_copy(place)
-    copy.trust = copy.trust or trust
-    return Path(copy.folder)
 
 
 def copies_folder() -> str:

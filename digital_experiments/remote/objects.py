@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ _WORDS = {
 }
 """What s3fs calls its options, and obstore."""
 
+_REFUSED = ("401 Unauthorized", "403 Forbidden")
 _LARGE = 8_000_000  # bytes that go in one put
 _used_in: int | None = None
 T = TypeVar("T")
@@ -135,12 +137,22 @@ class ObjectBucket(Bucket):
             yield
         except exceptions.AlreadyExistsError as problem:
             raise FileExistsError(f"It is in {self._uri} already.") from problem
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as problem:
-            raise PermissionError(f"{unreachable(self._uri, problem)}") from None
         except exceptions.BaseError as problem:
-            if "NoSuchBucket" in str(problem):
-                raise BucketUnreachable(f"There is no bucket {self._uri}.") from None
-            raise BucketUnreachable(unreachable(self._uri, problem)) from None
+            raise _told(self._uri, problem) from None
+
+
+def _told(uri: str, problem: Exception) -> OSError:
+    """An error of obstore as one of Python."""
+    text = str(problem)
+    if "NoSuchBucket" in text:
+        return BucketUnreachable(f"There is no bucket {uri}.")
+    if any(f" {code}" in text for code in _REFUSED):
+        why = re.search(r"<Code>(\w+)</Code>", text)
+        return PermissionError(
+            f"{uri} can't be used with these credentials ({why[1] if why else 'refused'}). Give "
+            "others by storage_options= or by the environment."
+        )
+    return BucketUnreachable(unreachable(uri, problem))
 
 
 def _found(entry: Mapping[str, Any]) -> Found:
