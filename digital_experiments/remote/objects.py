@@ -143,10 +143,13 @@ class ObjectBucket(Bucket):
 
 def _told(uri: str, problem: Exception) -> OSError:
     """An error of obstore as one of Python."""
+    from obstore import exceptions
+
     text = str(problem)
     if "NoSuchBucket" in text:
         return BucketUnreachable(f"There is no bucket {uri}.")
-    if any(f" {code}" in text for code in _REFUSED):
+    refused = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+    if isinstance(problem, refused) or any(f" {code}" in text for code in _REFUSED):
         why = re.search(r"<Code>(\w+)</Code>", text)
         return PermissionError(
             f"{uri} can't be used with these credentials ({why[1] if why else 'refused'}). Give "
