@@ -47,8 +47,11 @@ class Follower(Protocol):
     def refresh(self) -> None:
         """Bring what others have recorded, noted or deleted since."""
 
-    def complete(self) -> None:
-        """Bring all there is anew, to be checked."""
+    def as_it_is(self) -> AbstractContextManager[str]:
+        """A folder with all that is elsewhere now, to be checked."""
+
+    def heal(self, names: Iterable[str]) -> list[str]:
+        """Mend what is damaged elsewhere by what is whole here; what that was."""
 
     def flush(self) -> None:
         """Carry on what could not be carried on yet."""

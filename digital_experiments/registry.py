@@ -18,7 +18,7 @@ from digital_experiments.errors import (
 )
 from digital_experiments.exchange.results_manager import brought_over, is_of_results_manager
 from digital_experiments.files import refuse_file
-from digital_experiments.followed import follower_of
+from digital_experiments.followed import follower_of, shown_name
 from digital_experiments.ids import check_name
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
@@ -269,7 +269,7 @@ class Registry:
         ValueError
             If there is nothing to push, or it was deleted there.
         BucketUnreachable, PermissionError
-            If it can't be sent; it is kept here, and goes up later.
+            If it can't be sent. Push again: what has gone up already is not sent twice.
         """
         if variant is not None:
             check_name(variant, "the name of a variant")
@@ -278,7 +278,10 @@ class Registry:
         if not stores:
             raise ValueError("There is nothing to push: no observation was given.")
         done = [self._push(*store, variant, overwrite) for store in stores.items()]
-        return done[0] if len(set(done)) == 1 else self.uri
+        for there, merged in done:
+            _refuse(merged, there)
+        places = {there for there, _ in done}
+        return places.pop() if len(places) == 1 else self.uri
 
     def _push(
         self,
@@ -286,7 +289,7 @@ class Registry:
         ids: list[str] | None,
         variant: str | None,
         overwrite: bool,
-    ) -> str:
+    ) -> tuple[str, Merged]:
         source, name = store
         target = self._working_folder(name)
         if Path(source).resolve() == Path(target).resolve():
@@ -296,8 +299,7 @@ class Registry:
         if variant is not None:
             wanted = ids or [id for id, _ in record_names(source).values()]
             _put_into(there, set(wanted), set(done.added), variant)
-        _refuse(done, there.uri)
-        return there.uri
+        return there.uri, done
 
     def pull(
         self,
@@ -333,7 +335,10 @@ class Registry:
         """
         whole = Merged()
         target = Registry(into)
-        for name in self.experiments() if experiment is None else [experiment]:
+        names = self.experiments() if experiment is None else [experiment]
+        if not names:
+            raise ValueError(f"There is no experiment in {self.uri} to pull.")
+        for name in names:
             store = self.open(name)
             ids = None
             if variant is not None:
@@ -450,7 +455,7 @@ def _by_store(what: What) -> dict[tuple[str, str], list[str] | None]:
     """The observations to push: by the folder and the name of their store, None for all in it."""
     if isinstance(what, Storekeeping):
         folder = what._folder("push")
-        return {(folder, what.name or os.path.basename(folder)): None}
+        return {(folder, what.name or _last(folder)): None}
     some = [what] if isinstance(what, Observation) else what
     if not isinstance(some, Iterable) or isinstance(some, (str, bytes, Mapping)):
         raise TypeError(f"push takes observations or an experiment, not {what!r:.80}.")
@@ -469,7 +474,12 @@ def _of_store(run: Observation) -> tuple[tuple[str, str], str]:
     if folder is None:
         raise ValueError(f"{run!r:.80} is in no store: record it before it is pushed.")
     name = run.facts.get("experiment")
-    return (folder, name if isinstance(name, str) else os.path.basename(folder)), run.id
+    return (folder, name if isinstance(name, str) else _last(folder)), run.id
+
+
+def _last(folder: str) -> str:
+    """The last part of where a store is."""
+    return os.path.basename(shown_name(folder).rstrip("/"))
 
 
 def _refuse(done: Merged, uri: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from digital_experiments.files import make_folder
 from digital_experiments.store import cache
 from digital_experiments.store.blobs import Blobs
+from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.layout import shared_folder
 
 _FOR_EVER = 1e9  # seconds
@@ -20,16 +21,19 @@ class StepCache:
     ----------
     root : str
         The store's folder.
+    trust : bool
+        Whether values that others put into the store's bucket may be loaded.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, trust: bool = False) -> None:
         self._root = root
+        self._trust = trust
         self._blobs = Blobs(root)
 
     def find(self, key: str) -> tuple[Any, str] | None:
         """The value that a key stands for, and its blob; whatever is wrong with it, None."""
         blob = (cache.find(self._root, key) or "").partition(" ")[2]
-        if not blob:
+        if not blob or not (self._trust or not is_from_elsewhere(self._root, key)):
             return None
         try:
             return pickle.loads(self._blobs.bytes_of(blob)), blob

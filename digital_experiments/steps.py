@@ -63,7 +63,7 @@ class StepCall:
         self.config = config
         self.value: Any = None
         self.facts: StepFacts = {"name": name, "status": "running"}
-        self.kept = StepCache(run.recorder.root)
+        self.kept = StepCache(run.recorder.root, run.recorder.backend.trust)
 
     def find(self, key: str) -> bool:
         """Take the value from the cache, if it is there."""

@@ -547,7 +547,7 @@ def _listed(places: Sequence[Path | Place]) -> str:
 def is_store(place: Path | Place) -> bool:
     """Whether a folder is a store: it holds a record, or what runs leave."""
     if isinstance(place, Place):
-        from digital_experiments.remote.copies import is_on_bucket
+        from digital_experiments.remote.opening import is_on_bucket
 
         return is_on_bucket(place)
     try:
@@ -568,7 +568,7 @@ def _is_of_store(entry: os.DirEntry[str]) -> bool:
 def stores_in(place: Path | Place) -> Sequence[Path | Place]:
     """The stores that lie in a folder, sorted by name."""
     if isinstance(place, Place):
-        from digital_experiments.remote.copies import stores_on_bucket
+        from digital_experiments.remote.opening import stores_on_bucket
 
         return list(stores_on_bucket(place))
     try:

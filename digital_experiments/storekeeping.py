@@ -215,9 +215,11 @@ class Storekeeping:
 
         folder = self._folder("check")
         follower = follower_of(folder)
-        if follower is not None:
-            follower.complete()
-        return upkeep.check(folder, self.backend.index.vanished())
+        if follower is None:
+            return upkeep.check(folder, self.backend.index.vanished())
+        with follower.as_it_is() as place:
+            found = upkeep.check(place, self.backend.index.vanished())
+        return replace(found, root=follower.name)
 
     def repair(self) -> Check:
         """Set what is damaged aside, and complete what a kill has left half done.
@@ -234,7 +236,11 @@ class Storekeeping:
         from digital_experiments import upkeep
 
         folder = self._folder("repair")
-        found = upkeep.repair(folder, self.check())
+        found = self.check()
+        follower = follower_of(folder)
+        if follower is not None and follower.heal(damage.name for damage in found.damages):
+            found = self.check()
+        upkeep.repair(folder, found)
         self.backend.index.forget()
         return found
 

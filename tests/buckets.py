@@ -13,7 +13,7 @@ def forget_buckets() -> None:
     copies = sys.modules.get("digital_experiments.remote.copies")
     if copies is not None:
         copies._copies.clear()
-        copies._temporary.cache_clear()
+        sys.modules["digital_experiments.remote.opening"]._temporary.cache_clear()
 
 
 def empty_memory() -> None:

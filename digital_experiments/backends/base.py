@@ -59,6 +59,9 @@ class Backend(ABC):
     """
 
     takes_proxies: ClassVar[bool] = False
+    trust = False
+    """Whether pickles that came from elsewhere are loaded."""
+
     _index: Index | None = None
 
     def __init__(self, root: Path) -> None:

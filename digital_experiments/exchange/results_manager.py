@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from digital_experiments.digest import short_hash
-from digital_experiments.errors import BucketUnreachable, DamagedWarning
+from digital_experiments.errors import DamagedWarning
 from digital_experiments.exchange.arriving import Arrival, Reader, plain_value
 from digital_experiments.faults import warn_user
 from digital_experiments.logged import DICTS, FIGURES, PLOTLY
 from digital_experiments.remote import Place
-from digital_experiments.remote.copies import bucket_of, copies_folder, fetched_all
+from digital_experiments.remote.opening import bucket_of, copies_folder, fetched_all
 
 MARK = ".erm_registry.json"
 _RUN = "erm_metadata.json"
@@ -31,9 +30,7 @@ def is_of_results_manager(place: Path | Place) -> bool:
     """Whether a folder, or a place on a bucket, is such a registry."""
     if isinstance(place, Path):
         return is_registry(place)
-    with suppress(BucketUnreachable):
-        return MARK in bucket_of(place).here("")[0]
-    return False
+    return MARK in bucket_of(place).here("")[0]
 
 
 def brought_over(place: Path | Place) -> Path:

@@ -287,14 +287,8 @@ def _opened(place: Place) -> tuple[Any, str]:
         if os.getpid() != getattr(fs, "_pid", os.getpid()):
             fs = type(fs)(*fs.storage_args, **fs.storage_options)
         return fs, place.path
-    try:
-        filesystem, path = fsspec.url_to_fs(place.uri, **place.options)
-        return filesystem, path
-    except ImportError as problem:
-        raise ImportError(
-            f"{place.uri} needs another package: {problem}. For s3://, gs:// and az:// "
-            "`pip install 'digital-experiments[s3]'`."
-        ) from problem
+    filesystem, path = fsspec.url_to_fs(place.uri, **place.options)
+    return filesystem, path
 
 
 def _found(entry: dict[str, Any]) -> Found:

@@ -10,21 +10,32 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import re
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
-from digital_experiments.digest import short_hash
-from digital_experiments.errors import BucketUnreachable, InvalidName
+from digital_experiments.errors import BucketUnreachable, DamagedRecord
 from digital_experiments.files import make_folder, read_bytes, write_here
 from digital_experiments.followed import follow
-from digital_experiments.ids import new_id
-from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
-from digital_experiments.remote.places import OBJECT_STORES, Place
+from digital_experiments.observation import check_record
+from digital_experiments.remote.buckets import Bucket, Found
+from digital_experiments.remote.names import id_of, is_record, is_safe, kind, listed
+from digital_experiments.remote.opening import (
+    SEEN,
+    bucket_of,
+    copies_folder,
+    download,
+    folder_for,
+    is_known,
+)
+from digital_experiments.remote.outbox import Outbox, blob_object
+from digital_experiments.remote.places import Place
+from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import (
@@ -37,23 +48,22 @@ from digital_experiments.store.layout import (
     STORAGE,
     STUDIES,
     TRASH,
-    blob_folder,
 )
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import PARSERS, purged, record_names, split_name
-from digital_experiments.upkeep.references import blob_names, names_in, with_inner
+from digital_experiments.store.records import (
+    PARSERS,
+    parse_record,
+    purged,
+    record_names,
+    split_name,
+)
+from digital_experiments.upkeep.references import names_in
 
-FRESH = 3.0
-"""Seconds for which a blob that was seen in the bucket is taken to be there."""
-
-_SEEN = ".seen.json"
 _PLACE = ".place.json"
-_REST = 10.0  # seconds after which a bucket that did not answer is asked again
 _BEAT = 10.0  # seconds between two signs of life of a run
-_KEPT = 100
 _CHUNK = 2000  # objects that are fetched before they are written
-_GOES_WITH_RECORDS = (BLOBS, STORAGE)
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
+_CHECKED = (BLOBS, NOTES, STUDIES, TRASH, DAMAGED)
 _FETCHED = (BLOBS, STORAGE, CACHE, TRASH, DAMAGED, RUNNING, "")
 
 
@@ -78,33 +88,23 @@ class WorkingCopy:
         self.folder = folder
         self.name = place.uri
         self.trust = False
+        self.outbox = Outbox(folder, place.uri, lambda: self.bucket)
         self._made_in = os.getpid()
         self._bucket: Bucket | None = None
         self._bucket_of: int | None = None
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
-        self._owed: set[str] = set()
-        self._sending: set[str] = set()
-        self._seen_blobs: dict[str, float] = {}
-        self._new_blobs: set[str] = set()
-        self._inner: dict[frozenset[str], set[str]] = {}
         self._moments: dict[str, float] = {}
         self._shown: dict[str, float] = {}
         self._whole: set[str] = set()
-        self._held = 0
-        self._sent = 0
-        self._overwrites = False
-        self._down_until = 0.0
-        self._is_down = False
-        self._trouble: str | None = None
         make_folder(folder)
         told = {"uri": place.uri, "endpoint": place.endpoint}
         write_here(folder, _PLACE, json.dumps(told).encode())
         follow(folder, self)
 
     def _renew_lock(self) -> None:
-        self._lock = threading.RLock()  # a thread of the parent's may hold it for ever
+        self._lock = self.outbox.lock = threading.RLock()  # a thread of a parent may hold the old
 
     @property
     def bucket(self) -> Bucket:
@@ -113,21 +113,68 @@ class WorkingCopy:
             self._bucket, self._bucket_of = bucket_of(self.place), os.getpid()
         return self._bucket
 
+    def move_to(self, place: Place) -> None:
+        """Open the bucket in another way from now on."""
+        self.place, self._bucket = place, None
+
+    def _can_ask(self) -> bool:
+        return self.outbox.is_open and not self._is_away()
+
+    def _is_away(self) -> bool:
+        """Whether this is the child of a process that alone has the bucket."""
+        return self.place.is_in_process and os.getpid() != self._made_in
+
+    def _fail(self, problem: Exception) -> None:
+        self.outbox.fail(problem)
+        self._flush_at_exit()
+
+    def _flush_at_exit(self) -> None:
+        if self._made_in == os.getpid():
+            atexit.unregister(self._flush_if_open)
+            atexit.register(self._flush_if_open)
+
+    def _flush_if_open(self) -> None:
+        if self.outbox.is_open:  # else it has just been tried
+            self.flush()
+
+    def trouble(self) -> str | None:
+        """What went wrong, once."""
+        return self.outbox.trouble()
+
     # -- what is done in the folder -----------------------------------------------------------
 
     def wrote(self, path: str) -> None:
         """A file has been written: it goes up, unless it goes with what names it."""
         name = self._name(path)
-        kind = _kind(name)
-        if kind == BLOBS:
-            self._new_blobs.add(name.rpartition("/")[2])
-        elif kind == RUNNING:
+        if kind(name) == BLOBS:
+            self.outbox.take_blob(name.rpartition("/")[2])
+        elif kind(name) == RUNNING:
             self._show(name, path)
-        elif kind not in (*_GOES_WITH_RECORDS, CLAIMS):
-            if self._held:
-                self._owed.add(name)
-            else:
-                self.send(name)
+        elif kind(name) not in (STORAGE, CLAIMS):
+            self._take(name)
+
+    def _take(self, name: str) -> None:
+        if self._is_away():  # the parent sends it
+            return
+        self.outbox.take(name)
+        if self.outbox.owed:
+            self._flush_at_exit()
+
+    @contextmanager
+    def held(self, overwrites: bool = False) -> Iterator[None]:
+        """Send what is written meanwhile at the end, many at a time.
+
+        Raises
+        ------
+        BucketUnreachable, PermissionError
+            If it can't be sent; it is sent later.
+        """
+        try:
+            with self.outbox.held(overwrites):
+                yield
+        finally:
+            if self.outbox.owed:
+                self._flush_at_exit()
 
     def _show(self, name: str, path: str) -> None:
         """Show that a run lives, from time to time; where that can't be done it is not shown."""
@@ -149,8 +196,8 @@ class WorkingCopy:
             If that can't be done; then nothing is removed here either.
         """
         names = [self._name(path) for path in paths]
-        landing = [name for name in names if _kind(name) == RUNNING]
-        self._owed.difference_update(names)
+        landing = [name for name in names if kind(name) == RUNNING]
+        self.outbox.owed.difference_update(names)
         if landing == names:
             self._hide(landing)
             return
@@ -182,168 +229,17 @@ class WorkingCopy:
             elif not isinstance(answer, FileNotFoundError):  # it has not gone up yet
                 raise answer
         self.bucket.each([("remove", name) for name in there])
-        self._owed.difference_update(names)
+        self.outbox.owed.difference_update(names)
 
     def _objects(self, name: str) -> list[str]:
         """The object of a file, or those of a folder, whose name ends with a slash."""
         return list(self.bucket.below(name[:-1])) if name.endswith("/") else [name]
 
-    # -- sending ------------------------------------------------------------------------------
-
-    @contextmanager
-    def held(self, overwrites: bool = False) -> Iterator[None]:
-        """Send what is written meanwhile at the end, many at a time.
-
-        Raises
-        ------
-        BucketUnreachable, PermissionError
-            If it can't be sent; it is sent later.
-        """
-        self._held += 1
-        self._overwrites = overwrites
-        try:
-            yield
-        finally:
-            self._held -= 1
-        try:
-            self._send_owed()
-        except OSError as problem:
-            self._fail(problem)
-            self._trouble = None
-            raise
-        finally:
-            self._overwrites = False
-
-    def send(self, *names: str) -> None:
-        """Send files, and what is owed; where that can't be done they are owed too."""
-        self._sending.update(names)
-        try:
-            if not self._can_ask():
-                self._owed.update(names)
-                return
-            self._send(names)
-            self._is_down = False
-            self._send_owed()
-        except OSError as problem:
-            self._owed.update(names)
-            self._fail(problem)
-        finally:
-            self._sending.difference_update(names)
-
-    def _send_owed(self) -> None:
-        if not self._owed:
-            return
-        with self._lock:
-            names, self._owed = self._owed, set()
-        try:
-            self._send(sorted(names), shown=True)
-        except OSError:
-            self._owed.update(names)
-            raise
-
-    def _send(self, names: Sequence[str], shown: bool = False) -> None:
-        begun = time.monotonic()
-        contents = {name: data for name in names if (data := self._content(name)) is not None}
-        if not contents:
-            return
-        blobs = self._blobs_of(frozenset().union(*map(names_in, contents.values())))
-        self._ensure(blobs)
-        with progress(len(contents), f"Sending to {self.name}") if shown else nullcontext() as told:
-            files = [file for name in contents for file in self._files_of(name)]
-            self.bucket.each([("upload", *file) for file in files])
-            calls = [("write", *item, not self._overwrites) for item in contents.items()]
-            answers = self.bucket.many(calls, told)
-        if time.monotonic() - begun > 2 * FRESH:  # somebody may have collected them meanwhile
-            self._seen_blobs.clear()
-            self._ensure(blobs)
-        problems = []
-        for (name, data), answer in zip(contents.items(), answers, strict=True):
-            if isinstance(answer, FileExistsError):
-                self._compare(name, data)
-            elif isinstance(answer, Exception):
-                problems.append(answer)
-                continue
-            self._sent += 1
-        for problem in problems:
-            raise problem
-
-    def _blobs_of(self, names: frozenset[str]) -> set[str]:
-        """Blobs, and those that are named in them; equal ones are looked up."""
-        found = self._inner.get(names)
-        if found is None:
-            if len(self._inner) > _KEPT:
-                self._inner.clear()
-            found = self._inner[names] = with_inner(self.folder, names)
-        return found
-
-    def _content(self, name: str) -> bytes | None:
-        try:
-            with open(f"{self.folder}/{name}", "rb") as file:
-                return file.read()
-        except FileNotFoundError:  # deleted meanwhile
-            return None
-
-    def _files_of(self, name: str) -> list[tuple[str, str]]:
-        """The files of the run that a record is of: their names, and where they are."""
-        parts = split_name(name)
-        if parts is None:
-            return []
-        top = f"{self.folder}/{STORAGE}/{parts[0]}"
-        return [
-            (self._name(path), path)
-            for place, _, names in os.walk(top)
-            for inside in names
-            if os.path.isfile(path := f"{place}/{inside}")
-        ]
-
-    def _ensure(self, blobs: Iterable[str]) -> None:
-        """See that blobs are in the bucket."""
-        now = time.monotonic()
-        unsure = [b for b in blobs if now - self._seen_blobs.get(b, -FRESH) >= FRESH]
-        if not unsure:
-            return
-        old = [b for b in unsure if b not in self._new_blobs]
-        sizes = self.bucket.many([("size", self._blob(b)) for b in old])
-        missing = {b for b, size in zip(old, sizes, strict=True) if isinstance(size, Exception)}
-        wanted = [b for b in unsure if b in missing or b in self._new_blobs]
-        paths = {b: f"{blob_folder(self.folder, b)}/{b}" for b in wanted}
-        here = [b for b in wanted if os.path.exists(paths[b])]
-        self.bucket.each([("upload", self._blob(b), paths[b]) for b in here])
-        self._new_blobs.difference_update(here)
-        self._seen_blobs.update(dict.fromkeys(unsure, now))
-
-    def _blob(self, name: str) -> str:
-        return f"{BLOBS}/{name[:2]}/{name}"
-
-    def _compare(self, name: str, data: bytes) -> None:
-        """What is there already under a name has to be the same."""
-        if self.bucket.read(name) != data:
-            self._trouble = (
-                f"{self.name}/{name} is something else than {self.folder}/{name}; both were kept."
-            )
-
-    def _fail(self, problem: OSError) -> None:
-        self._down_until = time.monotonic() + _REST
-        if not self._is_down:
-            self._is_down = True
-            self._trouble = (
-                f"{problem} What is recorded is kept in {self.folder}, and goes up with the next "
-                "run that reaches the bucket, or by `digital-experiments sync`."
-            )
-        if self._made_in == os.getpid():
-            atexit.unregister(self.flush)
-            atexit.register(self.flush)
-
-    def _can_ask(self) -> bool:
-        return not self._is_away() and time.monotonic() >= self._down_until
-
-    def _is_away(self) -> bool:
-        """Whether this is the child of a process that alone has the bucket."""
-        return self.place.is_in_process and os.getpid() != self._made_in
+    # -- looking ------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Send what is owed by any process of this machine."""
-        self._down_until = 0.0
+        self.outbox.reopen()
         with suppress(OSError):
             self.refresh()
 
@@ -355,30 +251,15 @@ class WorkingCopy:
         BucketUnreachable, PermissionError
             If it can't be sent; it is owed on.
         """
-        before = self._sent
-        self._down_until, self._is_down = 0.0, False
+        before = self.outbox.sent
+        self.outbox.reopen()
         self.refresh()
         told = self.trouble()
         if told is not None:
             raise BucketUnreachable(told)
-        self._send_files_of_lost_runs()
-        return self._sent - before
-
-    def _send_files_of_lost_runs(self) -> None:
-        """Send what runs have left that were killed on this machine."""
-        for id, record in in_flight(self.folder).items():
-            if record["metadata"]["status"] == "lost":
-                there = self.bucket.below(f"{STORAGE}/{id}")
-                files = [file for file in self._files_of(f"{id}.pkl") if file[0] not in there]
-                self.bucket.each([("upload", *file) for file in files])
-                self._sent += bool(files)
-
-    def trouble(self) -> str | None:
-        """What went wrong, once."""
-        told, self._trouble = self._trouble, None
-        return told
-
-    # -- fetching -----------------------------------------------------------------------------
+        lost = [id for id, run in in_flight(self.folder).items() if _is_lost(run)]
+        files = sum(self.outbox.send_files(id) for id in lost)
+        return self.outbox.sent - before + files
 
     def refresh(self) -> None:
         """Bring what others have recorded, noted or deleted since, and send what is owed.
@@ -397,12 +278,12 @@ class WorkingCopy:
             try:
                 stamps = self._listing()
             except BucketUnreachable as problem:
-                if not os.path.exists(f"{self.folder}/{_SEEN}"):
+                if not is_known(self.folder):
                     raise
                 self._fail(problem)
                 return
-            self._is_down = False
-            if not self._held:
+            self.outbox.answered()
+            if not self.outbox.is_held:
                 self._settle(here, stamps)
 
     def _settle(self, here: set[str], stamps: dict[str, str]) -> None:
@@ -411,50 +292,57 @@ class WorkingCopy:
         if stamps != seen or here != stamps.keys():
             changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
             wanted = changed | (stamps.keys() - here)
+            self._forget_files([n for n in changed if n in seen and is_record(n)])
             self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
             self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
-            write_here(self.folder, _SEEN, json.dumps(stamps).encode())
-        if self._owed:
-            self.send()
+            write_here(self.folder, SEEN, json.dumps(stamps).encode())
+        if self.outbox.owed:
+            self.outbox.send()
+
+    def _forget_files(self, names: Iterable[str]) -> None:
+        """Remove the files of runs that were replaced in the bucket."""
+        for id in filter(None, map(id_of, names)):
+            self._whole.discard(f"{STORAGE}/{id}")
+            shutil.rmtree(f"{self.folder}/{STORAGE}/{id}", ignore_errors=True)
 
     def _drop(self, names: set[str], known: set[str]) -> None:
         """Remove what was deleted elsewhere; the rest of what is not there is to go up."""
         gone = purged(self.folder)
-        for name in names - self._sending:
-            if name in known or f"{TRASH}/{name}" in known or _id_of(name) in gone:
+        for name in names - self.outbox.sending:
+            if name in known or f"{TRASH}/{name}" in known or id_of(name) in gone:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{self.folder}/{name}")
-            elif _kind(name) != RUNNING:
-                self._owed.add(name)
+            elif kind(name) != RUNNING:
+                self.outbox.owed.add(name)
 
     def _is_to_be_fetched(self, name: str, here: set[str], seen: dict[str, str]) -> bool:
-        if name in self._shown or not _is_safe(name):
+        if name in self._shown or not is_safe(name):
             return False  # this process writes it; or its name points elsewhere
-        return name not in here or name in seen or _kind(name) == RUNNING
+        return name not in here or name in seen or kind(name) == RUNNING
 
     def _listing(self) -> dict[str, str]:
         """The records, notes, plans and runs in flight that are in the bucket, and the stamps."""
         files, folders = self.bucket.stamps()
-        stamps = {name: stamp for name, stamp in files.items() if _is_record(name)}
-        calls = [("here", kind) for kind in _LISTED if kind.partition("/")[0] in folders]
+        stamps = {name: stamp for name, stamp in files.items() if is_record(name)}
+        calls = [("here", part) for part in _LISTED if part.partition("/")[0] in folders]
         inside = dict(self.bucket.below(STUDIES)) if STUDIES in folders else {}
         for found, _ in self.bucket.each(calls):
             inside.update(found)
-        self._moments = {name: it.modified for name, it in inside.items() if _kind(name) == RUNNING}
+        self._moments = {name: it.modified for name, it in inside.items() if kind(name) == RUNNING}
         return {**stamps, **{name: it.stamp for name, it in inside.items()}}
 
     def _names_here(self) -> set[str]:
         """The names of the same in the folder."""
-        found = {name for name in os.listdir(self.folder) if _is_record(name)}
-        for kind in _LISTED:
-            found |= {f"{kind}/{n}" for n in _listed(f"{self.folder}/{kind}")}
-        for study in _listed(f"{self.folder}/{STUDIES}", folders=True):
-            found |= {f"{STUDIES}/{study}/{n}" for n in _listed(f"{self.folder}/{STUDIES}/{study}")}
+        found = {name for name in os.listdir(self.folder) if is_record(name)}
+        for part in _LISTED:
+            found |= {f"{part}/{n}" for n in listed(f"{self.folder}/{part}")}
+        for study in listed(f"{self.folder}/{STUDIES}", folders=True):
+            found |= {f"{STUDIES}/{study}/{n}" for n in listed(f"{self.folder}/{STUDIES}/{study}")}
         return found
 
     def _seen(self) -> dict[str, str]:
         """What was in the bucket when it was last looked at, and the stamps."""
-        path = f"{self.folder}/{_SEEN}"
+        path = f"{self.folder}/{SEEN}"
         try:
             return _loaded(path, os.stat(path).st_mtime_ns)
         except (OSError, ValueError):
@@ -465,7 +353,7 @@ class WorkingCopy:
         with progress(len(names), f"Fetching from {self.name}") as advance:
             for start in range(0, len(names), _CHUNK):
                 some = names[start : start + _CHUNK]
-                note_elsewhere(self.folder, filter(None, map(_id_of, some)))
+                note_elsewhere(self.folder, filter(None, map(id_of, some)))
                 answers = self.bucket.many([("read", name) for name in some], advance)
                 for name, data in zip(some, answers, strict=True):
                     if isinstance(data, FileNotFoundError):  # deleted meanwhile
@@ -473,9 +361,11 @@ class WorkingCopy:
                     if isinstance(data, Exception):
                         raise data
                     self._keep(name, data)
-                    if _kind(name) == RUNNING:
+                    if kind(name) == RUNNING:
                         moment = self._moments.get(name, time.time())
                         os.utime(f"{self.folder}/{name}", (moment, moment))
+
+    # -- fetching -----------------------------------------------------------------------------
 
     def _keep(self, name: str, data: bytes) -> None:
         folder, _, last = f"{self.folder}/{name}".rpartition("/")
@@ -490,9 +380,9 @@ class WorkingCopy:
             If that can't be told.
         """
         name = self._name(path)
-        if _kind(name) not in _FETCHED or not _is_safe(name) or self._is_away():
+        if kind(name) not in _FETCHED or not is_safe(name) or self._is_away():
             return False
-        if _kind(name) == "" and split_name(name) is None:
+        if kind(name) == "" and split_name(name) is None:
             return False
         if not self._can_ask():
             raise BucketUnreachable(f"{self.name} can't be reached, and {name} is only there.")
@@ -500,9 +390,11 @@ class WorkingCopy:
             data = self.bucket.read(name)
         except FileNotFoundError:
             return False
-        if _kind(name) == CACHE and b" " in data and not self.trust:
-            return False  # it would have a pickle loaded that somebody else has made
-        note_elsewhere(self.folder, filter(None, [_id_of(name)]))
+        if kind(name) == CACHE and b" " in data:
+            if not self.trust:
+                return False  # it would have a pickle loaded that somebody else has made
+            note_elsewhere(self.folder, [name.rpartition("/")[2]])
+        note_elsewhere(self.folder, filter(None, [id_of(name)]))
         self._keep(name, data)
         return True
 
@@ -524,11 +416,10 @@ class WorkingCopy:
         BucketUnreachable, PermissionError
             If that can't be done.
         """
-        listed = self.bucket.each([("below", name) for name in names])
-        self.fetch_files({name: it for found in listed for name, it in found.items()})
+        objects = self.bucket.each([("below", name) for name in names])
+        self._download({name: it for found in objects for name, it in found.items()})
 
-    def fetch_files(self, found: dict[str, Found]) -> None:
-        """Bring files of any size, those that are not here yet."""
+    def _download(self, found: dict[str, Found]) -> None:
         download(self.bucket, found, self.folder)
 
     def _is_made_here(self, id: str) -> bool:
@@ -549,49 +440,57 @@ class WorkingCopy:
         if not wanted:
             return
         files = self.bucket.below(STORAGE)
-        self.fetch_files({n: it for n, it in files.items() if n.split("/")[1] in wanted})
+        self._download({n: it for n, it in files.items() if n.split("/")[1] in wanted})
         names = [n for n, (id, _) in record_names(self.folder).items() if id in wanted]
-        blobs = set().union(*(names_in(self._content(name) or b"") for name in names))
-        missing = [b for b in blobs if not os.path.exists(f"{self.folder}/{self._blob(b)}")]
+        blobs = set().union(*(names_in(self.outbox.content(name) or b"") for name in names))
+        missing = [b for b in blobs if not os.path.exists(f"{self.folder}/{blob_object(b)}")]
         if missing:
             there = self.bucket.below(BLOBS)
-            self.fetch_files({n: there[n] for b in missing if (n := self._blob(b)) in there})
+            self._download({n: there[n] for b in missing if (n := blob_object(b)) in there})
 
     def files_below(self, path: str) -> dict[str, int]:
         """The files below a folder, in the bucket, and the bytes of each."""
         name = self._name(path)
         return {inside[len(name) + 1 :]: it.size for inside, it in self.bucket.below(name).items()}
 
-    def complete(self) -> None:
-        """Bring all records, notes, plans and blobs anew, as they are in the bucket now.
+    @contextmanager
+    def as_it_is(self) -> Iterator[str]:
+        """A folder with all records, notes, plans and blobs as they are in the bucket now.
 
         Raises
         ------
         BucketUnreachable, PermissionError
-            If that can't be done.
+            If that can't be had.
         """
-        self._down_until = 0.0
+        self.outbox.reopen()
         self.refresh()
-        there = self.bucket.below("")
-        wanted = [
-            name
-            for name in there
-            if _is_safe(name) and _kind(name) not in (STORAGE, CLAIMS, RUNNING)
-        ]
-        mine = set(record_names(self.folder))
-        foreign = {n for n in mine if is_from_elsewhere(self.folder, n.rpartition(".")[0])}
-        self._fetch([name for name in wanted if name not in mine - foreign])
-        self._fetch_own([name for name in wanted if name in mine - foreign])
-        for blob in blob_names(self.folder):
-            if self._blob(blob) not in there:
-                os.unlink(f"{blob_folder(self.folder, blob)}/{blob}")
+        objects = self.bucket.below("")
+        wanted = {n: it for n, it in objects.items() if is_safe(n) and _is_checked(n)}
+        with tempfile.TemporaryDirectory(prefix="digital_experiments-") as folder:
+            download(self.bucket, wanted, folder)
+            yield folder
 
-    def _fetch_own(self, own: Sequence[str]) -> None:
-        """Fetch what this machine made, without forgetting that it did."""
-        for name, data in zip(own, self.bucket.many([("read", n) for n in own]), strict=True):
-            if isinstance(data, bytes) and data != self._content(name):  # it was altered there
-                note_elsewhere(self.folder, filter(None, [_id_of(name)]))
-                self._keep(name, data)
+    def heal(self, names: Iterable[str]) -> list[str]:
+        """Send what is damaged or missing in the bucket and whole here; what that was."""
+        healed = [name for name in names if self._is_whole(name)]
+        calls = [("write", name, self.outbox.content(name), False) for name in healed]
+        self.bucket.each(calls)
+        return healed
+
+    def _is_whole(self, name: str) -> bool:
+        data = self.outbox.content(name)
+        if data is None:
+            return False
+        if kind(name) == BLOBS:
+            return sha256(data) == name.rpartition("/")[2].partition(".")[0]
+        parts = split_name(name)
+        if parts is None or "/" in name or is_from_elsewhere(self.folder, parts[0]):
+            return False
+        try:
+            check_record(parse_record(data, parts[1])[0], parts[0])
+        except DamagedRecord:
+            return False
+        return True
 
     def claims(self) -> Any:
         """Claims among all who share the bucket."""
@@ -615,63 +514,19 @@ class WorkingCopy:
         return path[len(self.folder) + 1 :].replace(os.sep, "/")
 
 
+def _is_checked(name: str) -> bool:
+    """Whether a check looks at an object."""
+    return is_record(name) if "/" not in name else kind(name) in _CHECKED
+
+
+def _is_lost(run: dict[str, Any]) -> bool:
+    return bool(run["metadata"]["status"] == "lost")
+
+
 @lru_cache(maxsize=8)
 def _loaded(path: str, changed: int) -> dict[str, str]:
     found: dict[str, str] = json.loads(read_bytes(path))
     return found
-
-
-def _kind(name: str) -> str:
-    """The folder of the store that a file is in; the empty text for a record."""
-    return name.partition("/")[0] if "/" in name else ""
-
-
-_RECORDS = tuple(PARSERS)
-
-
-def _is_record(name: str) -> bool:
-    return name.endswith(_RECORDS) and name[0] != "."
-
-
-def _id_of(name: str) -> str | None:
-    """The observation that a record, or one in the trash, is of."""
-    parts = split_name(name.removeprefix(f"{TRASH}/"))
-    return parts[0] if parts is not None and "/" not in parts[0] else None
-
-
-def _is_safe(name: str) -> bool:
-    """Whether a name of an object stays in its folder when it becomes one of a file."""
-    parts = name.split("/")
-    odd = "\\" in name or "\0" in name or ":" in parts[0]
-    return not odd and all(part not in ("", ".", "..") for part in parts)
-
-
-def _listed(folder: str, folders: bool = False) -> list[str]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        return [e.name for e in entries if e.name[0] != "." and e.is_dir() == folders]
-    return []
-
-
-def bucket_of(place: Place) -> Bucket:
-    """What asks the bucket of a place, in this process.
-
-    Raises
-    ------
-    ImportError
-        If the package that it needs is not installed.
-    """
-    if place.filesystem is None and place.scheme in OBJECT_STORES:
-        from importlib.util import find_spec
-
-        if find_spec("obstore") is not None:
-            from digital_experiments.remote import objects
-
-            if objects.is_usable():
-                return objects.ObjectBucket(place)
-            from digital_experiments.remote.agent import AgentBucket
-
-            return AgentBucket(place)
-    return FsspecBucket(place)
 
 
 _copies: dict[str, WorkingCopy] = {}
@@ -683,119 +538,17 @@ def working_copy(place: Place) -> WorkingCopy:
     if copy is None:
         copy = _copies[place.key] = WorkingCopy(place, folder_for(place))
     elif copy.place != place:
-        copy.place, copy._bucket = place, None
+        copy.move_to(place)
     return copy
-
-
-def folder_for(place: Place) -> str:
-    """The folder in which the store at a place is worked on."""
-    inside = _temporary(os.getpid()) if place.is_in_process else copies_folder()
-    readable = re.sub(r"[^\w.-]", "_", place.name)[:40].lstrip(".")
-    return f"{inside}/{readable}-{short_hash(place.key.encode())[:12]}"
-
-
-@lru_cache(maxsize=1)
-def _temporary(pid: int) -> str:
-    """A folder that is gone with this process, as is what is kept in its memory."""
-    import shutil
-    import tempfile
-
-    def remove() -> None:
-        if os.getpid() == pid:  # its children end too
-            shutil.rmtree(folder, ignore_errors=True)
-
-    folder = tempfile.mkdtemp(prefix="digital_experiments-")
-    atexit.register(remove)
-    return folder
-
-
-def copies_folder() -> str:
-    """The folder of the working copies: it holds what has not gone up yet."""
-    place = os.environ.get("DE_DATA_DIR")
-    if not place:
-        import platformdirs
-
-        place = platformdirs.user_data_dir("digital_experiments", appauthor=False)
-    return os.path.join(place, "copies")
 
 
 def working_copies() -> list[WorkingCopy]:
     """The working copies that this machine has of stores on buckets."""
     found = []
-    for name in sorted(_listed(copies_folder(), folders=True)):
+    for name in sorted(listed(copies_folder(), folders=True)):
         with suppress(OSError, ValueError, KeyError):
             told = json.loads(read_bytes(f"{copies_folder()}/{name}/{_PLACE}"))
             options = {"endpoint_url": told["endpoint"]} if told.get("endpoint") else {}
-            found.append(working_copy(Place(told["uri"], options)))
+            place = Place(told["uri"], options)
+            found.append(_copies.get(place.key) or working_copy(place))
     return found
-
-
-def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:
-    """Write files of objects into a folder, many at a time, those that are not there yet.
-
-    Raises
-    ------
-    InvalidName
-        If a name points out of the folder.
-    """
-    calls, token = [], new_id()
-    for name, it in found.items():
-        path = f"{folder}/{name}"
-        if not _is_safe(name):
-            raise InvalidName(f"{name!r} in the bucket points out of its folder.")
-        if not os.path.isfile(path) or os.path.getsize(path) != it.size:
-            calls.append(("download", name, f"{path}.{token}.tmp"))
-    for parent in {os.path.dirname(path) for _, _, path in calls}:
-        make_folder(parent)
-    with progress(len(calls), "Fetching files") as advance:
-        answers = bucket.many(calls, advance)
-    for (_, name, partial), answer in zip(calls, answers, strict=True):
-        if isinstance(answer, Exception):
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise answer
-        os.replace(partial, f"{folder}/{name}")
-
-
-def fetched_all(place: Place, folder: str) -> str:
-    """A folder that holds the files of all objects at a place."""
-    bucket = bucket_of(place)
-    download(bucket, bucket.below(""), folder)
-    return folder
-
-
-def is_on_bucket(place: Place) -> bool:
-    """Whether there is a store at a place.
-
-    Raises
-    ------
-    BucketUnreachable
-        If the bucket does not answer, and this machine has not seen the store before.
-    """
-    try:
-        return _holds_store(bucket_of(place).here(""))
-    except BucketUnreachable:
-        if not _is_known(place):
-            raise
-        return True
-
-
-def stores_on_bucket(place: Place) -> list[Place]:
-    """The stores that lie at a place, sorted by name."""
-    bucket = bucket_of(place)
-    _, folders = bucket.here("")
-    looks = bucket.each([("here", folder) for folder in folders])
-    inside = [name for name, look in zip(folders, looks, strict=True) if _holds_store(look)]
-    return [place.child(name) for name in sorted(inside) if _is_safe(name)]
-
-
-def _holds_store(look: tuple[dict[str, Found], list[str]]) -> bool:
-    files, folders = look
-    parts = {folder.rpartition("/")[2] for folder in folders}
-    return bool(parts & {BLOBS, STORAGE, RUNNING, NOTES, TRASH}) or any(
-        split_name(name.rpartition("/")[2]) is not None for name in files
-    )
-
-
-def _is_known(place: Place) -> bool:
-    return os.path.exists(f"{folder_for(place)}/{_SEEN}")

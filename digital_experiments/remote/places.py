@@ -108,6 +108,8 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
         If it is neither; if there are options for a path.
     ValueError
         For a URI of a scheme that is not known, or without a bucket.
+    ImportError
+        If the package that a scheme needs is not installed; it names what to install.
     """
     if options is not None and not isinstance(options, Mapping):
         raise TypeError(f"storage_options must be a dict, not {options!r:.80}.")
@@ -139,6 +141,7 @@ def _of_uri(uri: str, options: dict[str, Any]) -> Path | Place:
     if scheme in LOCAL:
         return Path(unquote(rest) if rest.startswith("/") else rest).expanduser()
     _check_scheme(scheme, uri)
+    _check_installed(scheme)
     host, _, path = rest.partition("/")
     if "@" in host and scheme != "abfs":
         parts = urlsplit(uri)
@@ -165,6 +168,22 @@ def _check_scheme(scheme: str, uri: str) -> None:
             f"{shown!r} has an unknown scheme. "
             + did_you_mean(scheme, ["s3", "gs", "az", "sftp", "memory", "file"])
         )
+
+
+def _check_installed(scheme: str) -> None:
+    """Tell at once what has to be installed for a scheme."""
+    from importlib.util import find_spec
+
+    from fsspec import get_filesystem_class
+
+    if scheme in OBJECT_STORES and find_spec("obstore") is not None:
+        return
+    try:
+        get_filesystem_class(scheme)
+    except ImportError as problem:
+        extra = {"sftp": "sftp", **OBJECT_STORES}.get(scheme)
+        what = f"`pip install 'digital-experiments[{extra}]'`" if extra else str(problem)
+        raise ImportError(f"{scheme}:// needs another package: {what}.") from problem
 
 
 def _protocol(filesystem: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
@@ -22,6 +23,8 @@ from digital_experiments.store.records import parse_record, purged, record_names
 from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
+
+_merging = threading.Lock()  # two into one store would meet in the same folders
 
 
 @dataclass
@@ -76,6 +79,13 @@ def merge(
     trust
         Whether the pickles of what came from elsewhere may be loaded here without asking.
     """
+    with _merging:
+        return _merge(root, other, ids, overwrite, trust)
+
+
+def _merge(
+    root: str, other: str, ids: Iterable[str] | None, overwrite: bool, trust: bool
+) -> Merged:
     done = Merged()
     wanted = None if ids is None else set(ids)
     here = {id: name for name, (id, _) in record_names(root).items()}
@@ -86,7 +96,8 @@ def merge(
     if theirs is not None:
         theirs.fetch_runs(new)
     if not trust:
-        note_elsewhere(root, [id for id in new if is_from_elsewhere(other, id)])
+        flights = [id for id in in_flight(other) if _in(id, wanted)]
+        note_elsewhere(root, [id for id in (*new, *flights) if is_from_elsewhere(other, id)])
     ours = follower_of(root)
     with ours.held(overwrite) if ours is not None else nullcontext():
         _merge_all(root, other, names, here, deleted, wanted, overwrite, done)

@@ -20,7 +20,7 @@ from digital_experiments import experiment, open_experiment, start_run
 from digital_experiments.remote import claims as remote_claims
 from digital_experiments.remote import located
 from digital_experiments.remote.claims import RemoteClaims
-from digital_experiments.remote.copies import bucket_of
+from digital_experiments.remote.opening import bucket_of
 from digital_experiments.store.claims import sweepers
 
 SWEEP = """

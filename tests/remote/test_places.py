@@ -46,7 +46,7 @@ def test_a_uri_of_files_is_a_path(folder: Path) -> None:
         ("s3://team/experiments/", "s3://team/experiments"),
         ("S3://team//experiments", "s3://team/experiments"),
         ("s3://a-key:a-secret@team/x", "s3://team/x"),
-        ("sftp://me:pass@host/x", "sftp://host/x"),
+        ("ftp://me:pass@host/x", "ftp://host/x"),
         ("gs://team/x", "gs://team/x"),
         ("memory://x", "memory://x"),
     ],
@@ -171,6 +171,13 @@ def test_an_experiment_on_a_bucket_can_be_pickled(server: Any, s3: str) -> None:
     code = "import pickle, sys; pickle.load(sys.stdin.buffer)(5)"
     subprocess.run([sys.executable, "-c", code], input=cloudpickle.dumps(square), check=True)
     assert sorted(o.result for o in square.observations()) == [9, 16, 25]
+
+
+def test_what_has_to_be_installed_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
+    with pytest.raises(ImportError, match=r"digital-experiments\[sftp\]"):
+        make("sftp://host/x")
 
 
 def test_messages_lose_their_credentials() -> None:

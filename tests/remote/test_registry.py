@@ -302,7 +302,7 @@ def test_a_registry_of_experiment_results_manager_is_read(registry: str, on_buck
     place = Path(__file__).parents[1] / "exchange" / "fixtures" / "erm"
     if on_bucket:
         from digital_experiments.remote import located
-        from digital_experiments.remote.copies import bucket_of
+        from digital_experiments.remote.opening import bucket_of
 
         bucket = bucket_of(located(registry))
         for path in place.rglob("*"):

@@ -21,7 +21,8 @@ from digital_experiments import (
     start_run,
 )
 from digital_experiments.errors import ObservationNotFound, StoreNotFound
-from digital_experiments.remote import collect
+from digital_experiments.remote import collect, located
+from digital_experiments.remote.opening import bucket_of
 
 LARGE = numpy.arange(20_000)
 
@@ -185,9 +186,7 @@ def test_a_host_that_had_a_copy_sees_what_others_delete_and_purge(registry: str)
     train = make(root)
     train(0.1)
     (one,) = train.observations()
-    from digital_experiments.remote.places import located
-
-    other = __import__("digital_experiments").remote.copies.bucket_of(located(root))
+    other = bucket_of(located(root))
     other.copy(f"{one.id}.pkl", f"trash/{one.id}.pkl")
     other.remove(f"{one.id}.pkl")
     assert train.observations() == []
@@ -227,17 +226,12 @@ def test_a_collection_leaves_what_is_named_meanwhile(
     def somebody_records() -> None:
         train(0.2, LARGE)
 
-    copy = train.backend
     trash = next(name for name in objects(root) if name.startswith("trash/20"))
-    from digital_experiments.remote.copies import bucket_of
-    from digital_experiments.remote.places import located
-
     bucket_of(located(root)).remove(trash)
     monkeypatch.setattr(collect, "_wait", somebody_records)
     assert train.gc().blobs == []
     assert {name for name in objects(root) if name.endswith("cloudpickle")} == names
     assert numpy.array_equal(train.observations()[-1].config["data"], LARGE)
-    assert copy is train.backend
 
 
 def test_files_are_pruned_in_the_bucket(registry: str) -> None:
@@ -253,9 +247,6 @@ def test_files_are_pruned_in_the_bucket(registry: str) -> None:
 def test_damage_in_the_bucket_is_found_and_set_aside(
     registry: str, another_host: Callable[[], None]
 ) -> None:
-    from digital_experiments.remote.copies import bucket_of
-    from digital_experiments.remote.places import located
-
     root = f"{registry}/train"
     train = make(root)
     for lr in (0.1, 0.2):
@@ -295,12 +286,11 @@ def test_stores_on_buckets_and_in_folders_merge_into_each_other(
     assert [o.id for o in again.observations()] == [o.id for o in here.observations()]
     assert again.check()
     assert here.check()
-    for run in again.observations():
-        run.artefacts()
+    bucket = bucket_of(located(root))
     content = {name for name in objects(root) if name.startswith(("storage/", "20", "blobs/"))}
     assert content >= {p.name for p in (folder / "here").glob("*.pkl")}
     for name in content:
-        assert (folder / "here" / name).read_bytes() == (again.root / name).read_bytes()
+        assert (folder / "here" / name).read_bytes() == bucket.read(name)
 
 
 def test_an_imperative_run_goes_to_a_bucket(

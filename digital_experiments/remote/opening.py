@@ -1,0 +1,149 @@
+"""Buckets opened, and looked into for stores; where on this machine they are worked on."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+from contextlib import suppress
+from functools import lru_cache
+
+from digital_experiments.digest import short_hash
+from digital_experiments.errors import BucketUnreachable, InvalidName
+from digital_experiments.files import make_folder
+from digital_experiments.ids import new_id
+from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
+from digital_experiments.remote.names import is_safe
+from digital_experiments.remote.places import OBJECT_STORES, Place
+from digital_experiments.store.layout import BLOBS, NOTES, RUNNING, STORAGE, TRASH
+from digital_experiments.store.progress import progress
+from digital_experiments.store.records import record_names, split_name
+
+SEEN = ".seen.json"
+"""What was in a bucket when it was last looked at, in the folder of the working copy."""
+
+
+def bucket_of(place: Place) -> Bucket:
+    """What asks the bucket of a place, in this process.
+
+    Raises
+    ------
+    ImportError
+        If the package that it needs is not installed.
+    """
+    if place.filesystem is None and place.scheme in OBJECT_STORES:
+        from importlib.util import find_spec
+
+        if find_spec("obstore") is not None:
+            from digital_experiments.remote import objects
+
+            if objects.is_usable():
+                return objects.ObjectBucket(place)
+            from digital_experiments.remote.agent import AgentBucket
+
+            return AgentBucket(place)
+    return FsspecBucket(place)
+
+
+def folder_for(place: Place) -> str:
+    """The folder in which the store at a place is worked on."""
+    inside = _temporary(os.getpid()) if place.is_in_process else copies_folder()
+    readable = re.sub(r"[^\w.-]", "_", place.name)[:40].lstrip(".")
+    return f"{inside}/{readable}-{short_hash(place.key.encode())[:12]}"
+
+
+@lru_cache(maxsize=1)
+def _temporary(pid: int) -> str:
+    """A folder that is gone with this process, as is what is kept in its memory."""
+    import shutil
+    import tempfile
+
+    def remove() -> None:
+        if os.getpid() == pid:  # its children end too
+            shutil.rmtree(folder, ignore_errors=True)
+
+    folder = tempfile.mkdtemp(prefix="digital_experiments-")
+    atexit.register(remove)
+    return folder
+
+
+def copies_folder() -> str:
+    """The folder of the working copies: it holds what has not gone up yet."""
+    place = os.environ.get("DE_DATA_DIR")
+    if not place:
+        import platformdirs
+
+        place = platformdirs.user_data_dir("digital_experiments", appauthor=False)
+    return os.path.join(place, "copies")
+
+
+def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:
+    """Write files of objects into a folder, many at a time, those that are not there yet.
+
+    Raises
+    ------
+    InvalidName
+        If a name points out of the folder.
+    """
+    calls, token = [], new_id()
+    for name, it in found.items():
+        path = f"{folder}/{name}"
+        if not is_safe(name):
+            raise InvalidName(f"{name!r} in the bucket points out of its folder.")
+        if not os.path.isfile(path) or os.path.getsize(path) != it.size:
+            calls.append(("download", name, f"{path}.{token}.tmp"))
+    for parent in {os.path.dirname(path) for _, _, path in calls}:
+        make_folder(parent)
+    with progress(len(calls), "Fetching files") as advance:
+        answers = bucket.many(calls, advance)
+    for (_, name, partial), answer in zip(calls, answers, strict=True):
+        if isinstance(answer, Exception):
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise answer
+        os.replace(partial, f"{folder}/{name}")
+
+
+def fetched_all(place: Place, folder: str) -> str:
+    """A folder that holds the files of all objects at a place."""
+    bucket = bucket_of(place)
+    download(bucket, bucket.below(""), folder)
+    return folder
+
+
+def is_on_bucket(place: Place) -> bool:
+    """Whether there is a store at a place.
+
+    Raises
+    ------
+    BucketUnreachable
+        If the bucket does not answer, and this machine has not seen the store before.
+    """
+    try:
+        return _holds_store(bucket_of(place).here(""))
+    except BucketUnreachable:
+        if not is_known(folder_for(place)):
+            raise
+        return True
+
+
+def stores_on_bucket(place: Place) -> list[Place]:
+    """The stores that lie at a place, sorted by name."""
+    bucket = bucket_of(place)
+    _, folders = bucket.here("")
+    looks = bucket.each([("here", folder) for folder in folders])
+    inside = [name for name, look in zip(folders, looks, strict=True) if _holds_store(look)]
+    return [place.child(name) for name in sorted(inside) if is_safe(name)]
+
+
+def _holds_store(look: tuple[dict[str, Found], list[str]]) -> bool:
+    files, folders = look
+    parts = {folder.rpartition("/")[2] for folder in folders}
+    return bool(parts & {BLOBS, STORAGE, RUNNING, NOTES, TRASH}) or any(
+        split_name(name.rpartition("/")[2]) is not None for name in files
+    )
+
+
+def is_known(folder: str) -> bool:
+    """Whether a working copy holds something of its store."""
+    return os.path.exists(f"{folder}/{SEEN}") or bool(record_names(folder))
