@@ -29,7 +29,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from digital_experiments.digest import Indigestible, digest, short_hash
-from digital_experiments.source import find_source, module_text
+from digital_experiments.source import find_source, module_text, tree_of
 from digital_experiments.views import short_repr, type_name
 
 _MISSING = object()
@@ -100,7 +100,7 @@ def same_statements(text: str, function: FunctionType) -> bool:
     if source is None:
         return False
     try:
-        tree = ast.parse(textwrap.dedent(text))
+        tree = tree_of(textwrap.dedent(text))
     except SyntaxError:
         return False
     kind = type(source.node)
@@ -276,7 +276,7 @@ class _Walk:
         linecache.checkcache(filename)
         text = module_text(filename)
         try:
-            tree = ast.parse(text)
+            tree = tree_of(text)
         except SyntaxError:
             self.note(text)
             return

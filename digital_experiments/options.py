@@ -26,7 +26,7 @@ from digital_experiments.callbacks import (
 )
 from digital_experiments.errors import CallbackWarning
 from digital_experiments.files import refuse_file
-from digital_experiments.remote import Place, Root, folder_of, located
+from digital_experiments.remote import Place, Root, check_opens, folder_of, located
 
 OPTIONS = (
     "root",
@@ -118,6 +118,7 @@ def checked_root(root: Root | None, options: Mapping[str, Any] | None, kind: typ
             f"{place.uri} takes records that are files: backend='pickle', 'json' or 'yaml', not "
             f"{kind.__name__}."
         )
+    check_opens(place)
     return place
 
 

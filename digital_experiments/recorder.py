@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from digital_experiments.backends import Backend, PickleBackend
 from digital_experiments.config import Config
+from digital_experiments.followed import shown_name
 from digital_experiments.observation import Observation
 from digital_experiments.retention import Retention
 
@@ -74,8 +75,8 @@ class Recorder:
     def rescue(self, observation: Observation, problem: Exception) -> str:
         """Keep an observation elsewhere, and say what happened in one line."""
         what = (
-            f"Run {observation.id} of {self.name!r} could not be recorded in {self.root} "
-            f"({type(problem).__name__}: {problem})."
+            f"Run {observation.id} of {self.name!r} could not be recorded in "
+            f"{shown_name(self.root)} ({type(problem).__name__}: {problem})."
         )
         folder = self.rescue_folder()
         try:

@@ -21,6 +21,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 _STARTED = time.time()
+_TRIES = 5
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -113,13 +114,27 @@ class _Parsed:
     codes: dict[str, list[CodeType]]
 
 
+def tree_of(text: str) -> ast.Module:
+    """The syntax tree of a text.
+
+    Raises
+    ------
+    SyntaxError, ValueError, RecursionError
+        If it is no Python.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(SystemError):  # Python 3.11 counts what threads parse as one
+            return ast.parse(text)
+    return ast.parse(text)
+
+
 @lru_cache(maxsize=256)
 def _parse(text: str, filename: str) -> _Parsed | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-            module = compile(tree, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
+            tree = tree_of(text)
+            module = compile(text, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
     except (SyntaxError, ValueError, RecursionError):
         return None
     codes: dict[str, list[CodeType]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,8 @@ def _print_footnote(
 ) -> None:
     from rich.text import Text
 
-    root = stores[0].root
-    place = root if len(stores) == 1 else f"{len(stores)} stores in {root.parent}"
+    uri = stores[0].uri
+    place = uri if len(stores) == 1 else f"{len(stores)} stores in {os.path.dirname(uri)}"
     lines = [f"{count:,} shown of {sum(map(_total, stores)):,} in {place}"]
     if same:
         lines.append(

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from digital_experiments.config import Config, recorded_key
 from digital_experiments.errors import RecordingWarning
 from digital_experiments.faults import warn_user
-from digital_experiments.followed import follower_of
+from digital_experiments.followed import follower_of, shown_name
 from digital_experiments.many.attempts import Outcome, Runnable
 from digital_experiments.many.calls import Call
 from digital_experiments.selection import STATUSES
@@ -109,6 +109,10 @@ class Sharing:
                 return False
         return True
 
+    @property
+    def _place(self) -> str:
+        return shown_name(str(self.experiment.backend.root))
+
     @contextmanager
     def _alone_if_it_fails(self) -> Iterator[None]:
         """Go on without the others where claims can't be kept, and say so."""
@@ -120,7 +124,7 @@ class Sharing:
                 with suppress(OSError):
                     claims.close()
             warn_user(
-                f"Nobody else should run this sweep on {self.experiment.backend.root} now: what is "
+                f"Nobody else should run this sweep on {self._place} now: what is "
                 f"run can't be claimed there, because {problem}.",
                 RecordingWarning,
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digital_experiments.remote.places import Place, Root, located
 
-__all__ = ["Place", "Root", "folder_of", "located"]
+__all__ = ["Place", "Root", "check_opens", "folder_of", "located"]
 
 
 def folder_of(place: Root, trust: bool = False) -> Path:
@@ -20,3 +20,16 @@ def folder_of(place: Root, trust: bool = False) -> Path:
     copy = working_copy(found)
     copy.trust = copy.trust or trust
     return Path(copy.folder)
+
+
+def check_opens(place: Place) -> None:
+    """See that a place can be opened as it is told; nothing is asked of its server.
+
+    Raises
+    ------
+    TypeError
+        For storage_options that are not known.
+    """
+    from digital_experiments.remote.opening import bucket_of
+
+    bucket_of(place)

@@ -282,13 +282,19 @@ def _opened(place: Place) -> tuple[Any, str]:
     """The file system of a place, and the place's path in it."""
     import fsspec
 
-    fs = place.filesystem
-    if fs is not None:
-        if os.getpid() != getattr(fs, "_pid", os.getpid()):
-            fs = type(fs)(*fs.storage_args, **fs.storage_options)
-        return fs, place.path
+    if place.filesystem is not None:
+        return _of_this_process(place.filesystem), place.path
     filesystem, path = fsspec.url_to_fs(place.uri, **place.options)
     return filesystem, path
+
+
+def _of_this_process(fs: Any) -> Any:
+    """A file system, opened anew in the child of the process that opened it."""
+    if getattr(fs, "protocol", "") == "dir":
+        return type(fs)(fs.path, _of_this_process(fs.fs))
+    if os.getpid() == getattr(fs, "_pid", os.getpid()):
+        return fs
+    return type(fs)(*fs.storage_args, **fs.storage_options)
 
 
 def _found(entry: dict[str, Any]) -> Found:

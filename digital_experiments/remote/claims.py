@@ -14,7 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
+from digital_experiments.errors import BucketUnreachable, OfflineWarning
+from digital_experiments.faults import warn_user
 from digital_experiments.ids import new_id, started
 from digital_experiments.remote.buckets import Bucket, Found
 from digital_experiments.store.claims import Ended, Sweeper
@@ -25,6 +28,7 @@ _LOG = ".log"
 _GRAVE = ".grave"
 _HELD = f"{CLAIMS}/held"
 _SIGN = 15.0  # seconds between two signs of life
+_OUTAGE = 300.0  # seconds for which a bucket that does not answer is asked again
 _PAUSE = 1.0  # seconds between two looks at what others do
 
 
@@ -38,7 +42,9 @@ class RemoteClaims:
     """
 
     def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+        self._bucket: Any = _Patient(bucket)
+        self._looks: dict[str, tuple[Found, float]] = {}
+        self._looked_at = 0.0
         self._me = new_id()
         self._own: dict[str, bool] = {}
         self._heard: dict[str, Ended] = {}
@@ -124,10 +130,24 @@ class RemoteClaims:
         return logs_in(self._bucket)
 
     def _living(self, logs: dict[str, Found]) -> dict[str, Found]:
-        """Those who have shown a sign lately, and do not belong to a process that has ended."""
-        now = time.time() + self._ahead
-        awake = {name: it for name, it in logs.items() if now - it.modified < SILENT}
+        """Those who have shown a sign lately, and do not belong to a process that has ended.
+
+        A sign may be old because the bucket was out of reach: whoever seems silent is looked at
+        for a while before that is believed.
+        """
+        now = time.monotonic()
+        was_away = now - self._looked_at > 2 * _SIGN
+        self._looked_at = now
+        for name, found in logs.items():
+            known = self._looks.get(name)
+            if was_away or known is None or known[0] != found:
+                self._looks[name] = (found, now)
+        awake = {name: it for name, it in logs.items() if not self._is_silent(name, it)}
         return {name: it for name, it in awake.items() if not self._has_ended(name)}
+
+    def _is_silent(self, name: str, found: Found) -> bool:
+        age = time.time() + self._ahead - found.modified
+        return age > SILENT and time.monotonic() - self._looks[name][1] > 2 * _SIGN
 
     def _has_ended(self, name: str) -> bool:
         return name != self._me and not _lives(self._bucket, name)
@@ -157,6 +177,34 @@ class RemoteClaims:
         if living.keys() == {self._me}:
             dead += self._bucket.here(_HELD)[0]
         self._bucket.each([("remove", name) for name in dead])
+
+
+class _Patient:
+    """Asks a bucket again, for longer than others do: without claims a sweep runs configs twice."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._has_told = False
+
+    def _tell(self, problem: BucketUnreachable) -> None:
+        if not self._has_told:
+            self._has_told = True
+            warn_user(f"{problem} The sweep waits up to five minutes for it.", OfflineWarning)
+
+    def __getattr__(self, name: str) -> Any:
+        ask = getattr(self._bucket, name)
+
+        def asked(*args: Any, **kwargs: Any) -> Any:
+            until = time.monotonic() + _OUTAGE
+            while True:
+                try:
+                    return ask(*args, **kwargs)
+                except BucketUnreachable as problem:
+                    if time.monotonic() > until:
+                        raise
+                    self._tell(problem)
+
+        return asked
 
 
 def logs_in(bucket: Bucket) -> dict[str, Found]:

@@ -353,17 +353,27 @@ class WorkingCopy:
         with progress(len(names), f"Fetching from {self.name}") as advance:
             for start in range(0, len(names), _CHUNK):
                 some = names[start : start + _CHUNK]
-                note_elsewhere(self.folder, filter(None, map(id_of, some)))
                 answers = self.bucket.many([("read", name) for name in some], advance)
-                for name, data in zip(some, answers, strict=True):
-                    if isinstance(data, FileNotFoundError):  # deleted meanwhile
-                        continue
-                    if isinstance(data, Exception):
-                        raise data
-                    self._keep(name, data)
-                    if kind(name) == RUNNING:
-                        moment = self._moments.get(name, time.time())
-                        os.utime(f"{self.folder}/{name}", (moment, moment))
+                self._keep_all(dict(zip(some, answers, strict=True)))
+
+    def _keep_all(self, answers: dict[str, bytes | Exception]) -> None:
+        found = {}
+        for name, data in answers.items():
+            if isinstance(data, bytes):
+                if data != self.outbox.content(name) and not self._is_worse(name, data):
+                    found[name] = data
+            elif not isinstance(data, FileNotFoundError):  # else it was deleted meanwhile
+                raise data
+        note_elsewhere(self.folder, filter(None, map(id_of, found)))
+        for name, data in found.items():
+            self._keep(name, data)
+            if kind(name) == RUNNING:
+                moment = self._moments.get(name, time.time())
+                os.utime(f"{self.folder}/{name}", (moment, moment))
+
+    def _is_worse(self, name: str, data: bytes) -> bool:
+        """Whether a record was damaged in the bucket, and is whole here."""
+        return is_record(name) and self._is_whole(name) and not _can_be_read(name, data)
 
     # -- fetching -----------------------------------------------------------------------------
 
@@ -483,14 +493,9 @@ class WorkingCopy:
             return False
         if kind(name) == BLOBS:
             return sha256(data) == name.rpartition("/")[2].partition(".")[0]
-        parts = split_name(name)
-        if parts is None or "/" in name or is_from_elsewhere(self.folder, parts[0]):
+        if not is_record(name) or "/" in name or is_from_elsewhere(self.folder, id_of(name) or ""):
             return False
-        try:
-            check_record(parse_record(data, parts[1])[0], parts[0])
-        except DamagedRecord:
-            return False
-        return True
+        return _can_be_read(name, data)
 
     def claims(self) -> Any:
         """Claims among all who share the bucket."""
@@ -512,6 +517,18 @@ class WorkingCopy:
 
     def _name(self, path: str) -> str:
         return path[len(self.folder) + 1 :].replace(os.sep, "/")
+
+
+def _can_be_read(name: str, data: bytes) -> bool:
+    """Whether the bytes of a record are those of its observation."""
+    parts = split_name(name)
+    if parts is None:
+        return False
+    try:
+        check_record(parse_record(data, parts[1])[0], parts[0])
+    except DamagedRecord:
+        return False
+    return True
 
 
 def _is_checked(name: str) -> bool:

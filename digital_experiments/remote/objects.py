@@ -10,7 +10,13 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from digital_experiments.errors import BucketUnreachable
-from digital_experiments.remote.buckets import PATIENCE, Bucket, Found, unreachable
+from digital_experiments.remote.buckets import (
+    PATIENCE,
+    Bucket,
+    Found,
+    unreachable,
+    without_credentials,
+)
 from digital_experiments.remote.places import OBJECT_STORES, Place
 
 _WORDS = {
@@ -22,6 +28,9 @@ _WORDS = {
     "anon": "skip_signature",
 }
 """What s3fs calls its options, and obstore."""
+
+_OF_S3FS = ("use_ssl", "use_listings_cache", "skip_instance_cache", "asynchronous")
+"""Options of s3fs that mean nothing here."""
 
 _REFUSED = ("401 Unauthorized", "403 Forbidden")
 _LARGE = 8_000_000  # bytes that go in one put
@@ -175,10 +184,12 @@ def _opened(place: Place) -> Any:
             client_options=client,
             retry_config=_RETRIES,
         )
-    except (exceptions.BaseError, ValueError) as problem:
+    except (exceptions.BaseError, ValueError, TypeError) as problem:
         options = ", ".join(sorted(place.options)) or "none"
-        text = unreachable(place.uri, problem)
-        raise TypeError(f"{text} The storage_options given: {options}.") from None
+        raise TypeError(
+            f"{place.uri} can't be opened with these storage_options: {options}. "
+            f"{without_credentials(str(problem))}"
+        ) from None
 
 
 _RETRIES: Any = {
@@ -195,13 +206,24 @@ _RETRIES: Any = {
 def _config(place: Place) -> tuple[Any, Any]:
     """The options in the words of obstore: of the bucket, and of the connection."""
     options = dict(place.options)
-    client: dict[str, Any] = {"connect_timeout": "5s", "timeout": "300s", "read_timeout": "30s"}
-    client.update(options.pop("client_options", {}))
-    options.update(options.pop("client_kwargs", None) or {})
-    config = {_WORDS.get(name, name): value for name, value in options.items()}
+    client: dict[str, Any] = {"connect_timeout": "5s", "timeout": "300s", "read_timeout": "20s"}
+    client.update(options.pop("client_options", None) or {})
+    inner = dict(options.pop("client_kwargs", None) or {})
+    if inner.pop("verify", True) is False:
+        client["allow_invalid_certificates"] = True
+    for name in _OF_S3FS:
+        options.pop(name, None)
+    config = {_word(name): value for name, value in {**options, **inner}.items()}
     endpoint = place.endpoint
     if endpoint:
         config["endpoint"] = endpoint
         client.setdefault("allow_http", endpoint.startswith("http://"))
-        config.setdefault("region", os.environ.get("AWS_REGION", "us-east-1"))
+        if not config.keys() & {"region", "default_region"}:
+            config["region"] = os.environ.get("AWS_REGION", "us-east-1")
     return {name: value for name, value in config.items() if value is not None}, client
+
+
+def _word(name: str) -> str:
+    """What obstore calls an option, without the prefix that it may have."""
+    short = name.removeprefix("aws_")
+    return _WORDS.get(short, short)

@@ -128,6 +128,9 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
         raise TypeError(f"root must be a path, not {root!r:.80}.")
     if "://" in text:
         return _of_uri(text, dict(options or {}))
+    scheme = text.partition(":/")[0]
+    if scheme in OBJECT_STORES and text.startswith(f"{scheme}:/"):
+        raise ValueError(f"{text!r} is no path: a URI begins with {scheme}://, with two slashes.")
     if options:
         raise TypeError(
             f"storage_options are for a URI such as s3://bucket/folder; {text!r} is a folder."
@@ -138,6 +141,7 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
 def _of_uri(uri: str, options: dict[str, Any]) -> Path | Place:
     scheme, _, rest = uri.partition("://")
     scheme = scheme.lower()
+    _refuse_hidden_secrets(scheme, rest)
     if scheme in LOCAL:
         return Path(unquote(rest) if rest.startswith("/") else rest).expanduser()
     _check_scheme(scheme, uri)
@@ -167,6 +171,22 @@ def _check_scheme(scheme: str, uri: str) -> None:
         raise ValueError(
             f"{shown!r} has an unknown scheme. "
             + did_you_mean(scheme, ["s3", "gs", "az", "sftp", "memory", "file"])
+        )
+
+
+def _refuse_hidden_secrets(scheme: str, rest: str) -> None:
+    """Refuse what may be a secret where it can't be told from a path; without showing it."""
+    host, _, path = rest.partition("/")
+    name, _, port = host.rpartition(":")
+    if "?" in rest or "#" in rest:
+        raise ValueError(
+            f"A URI of {scheme}:// must not hold '?' or '#': give keys and tokens by "
+            "storage_options= or by the environment."
+        )
+    if "@" in path and "@" not in host and name and not port.isdigit():
+        raise ValueError(
+            f"The user and the password in a URI of {scheme}:// must be percent-encoded "
+            "('/' is %2F). Better give them by storage_options= or by the environment."
         )
 
 

@@ -86,6 +86,9 @@ def merge(
 def _merge(
     root: str, other: str, ids: Iterable[str] | None, overwrite: bool, trust: bool
 ) -> Merged:
+    ours = follower_of(root)
+    if ours is not None:
+        ours.refresh()
     done = Merged()
     wanted = None if ids is None else set(ids)
     here = {id: name for name, (id, _) in record_names(root).items()}
@@ -98,7 +101,6 @@ def _merge(
     if not trust:
         flights = [id for id in in_flight(other) if _in(id, wanted)]
         note_elsewhere(root, [id for id in (*new, *flights) if is_from_elsewhere(other, id)])
-    ours = follower_of(root)
     with ours.held(overwrite) if ours is not None else nullcontext():
         _merge_all(root, other, names, here, deleted, wanted, overwrite, done)
     return done

@@ -257,11 +257,16 @@ def test_damage_in_the_bucket_is_found_and_set_aside(
     bucket.write(f"{first.id}.pkl", record[:-40] + b"x" * 40, new=False)
     blob = next(name for name in objects(root) if name.endswith("cloudpickle"))
     bucket.write(blob, b"torn", new=False)
-    found = train.check()
+    another_host()  # which has no healthy copy
+    store = open_experiment(root)
+    found = store.check()
     assert not found
     assert {damage.kind for damage in found.damages} == {"record", "blob"}
-    train.repair()
-    assert train.check()
+    assert repr(found).startswith(root)
+    with pytest.warns(UserWarning, match="left out"):
+        store.observations()
+    store.repair()
+    assert store.check()
     assert f"damaged/{first.id}.pkl" in objects(root)
     another_host()
     store = open_experiment(root)
