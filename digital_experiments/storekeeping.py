@@ -238,8 +238,8 @@ class Storekeeping:
         folder = self._folder("repair")
         found = self.check()
         follower = follower_of(folder)
-        if follower is not None and follower.heal(damage.name for damage in found.damages):
-            found = self.check()
+        while follower is not None and follower.heal(damage.name for damage in found.damages):
+            found = self.check()  # a record that is whole again may name what is not
         upkeep.repair(folder, found)
         self.backend.index.forget()
         return found
