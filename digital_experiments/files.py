@@ -42,15 +42,15 @@ def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> N
     OSError
         What the operating system said: a full disk, a read-only folder.
     """
-    write_here(folder, name, data)
+    written = write_here(folder, name, data)
     if followers:
         follower = follower_of(folder)
         if follower is not None:
-            follower.wrote(f"{folder}{os.sep}{name}")
+            follower.wrote(f"{folder}{os.sep}{name}", written)
 
 
-def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> None:
-    """As :func:`write_atomic`, and nobody who follows the folder is told."""
+def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> bytes:
+    """As :func:`write_atomic`, and nobody who follows the folder is told; the bytes."""
     target = f"{folder}{os.sep}{name}"
     temporary = f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
     try:
@@ -63,7 +63,8 @@ def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> Non
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
     try:
         try:
-            _write_all(descriptor, data if isinstance(data, bytes) else data())
+            written = data if isinstance(data, bytes) else data()
+            _write_all(descriptor, written)
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
@@ -71,6 +72,7 @@ def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> Non
         with suppress(OSError):
             os.unlink(temporary)
         raise
+    return written
 
 
 def save(path: str | os.PathLike[str], data: bytes) -> Path:

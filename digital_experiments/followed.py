@@ -23,7 +23,7 @@ class Follower(Protocol):
 
     name: str
 
-    def wrote(self, path: str) -> None:
+    def wrote(self, path: str, data: bytes) -> None:
         """A file has been written."""
 
     def removing(self, paths: list[str]) -> None:

@@ -143,20 +143,20 @@ class WorkingCopy:
 
     # -- what is done in the folder -----------------------------------------------------------
 
-    def wrote(self, path: str) -> None:
+    def wrote(self, path: str, data: bytes) -> None:
         """A file has been written: it goes up, unless it goes with what names it."""
         name = self._name(path)
         if kind(name) == BLOBS:
             self.outbox.take_blob(name.rpartition("/")[2])
         elif kind(name) == RUNNING:
-            self._show(name, path)
+            self._show(name, data)
         elif kind(name) not in (STORAGE, CLAIMS):
-            self._take(name)
+            self._take(name, data)
 
-    def _take(self, name: str) -> None:
+    def _take(self, name: str, data: bytes) -> None:
         if self._is_away():  # the parent sends it
             return
-        self.outbox.take(name)
+        self.outbox.take(name, data)
         if self.outbox.owed:
             self._flush_at_exit()
 
@@ -176,13 +176,13 @@ class WorkingCopy:
             if self.outbox.owed:
                 self._flush_at_exit()
 
-    def _show(self, name: str, path: str) -> None:
+    def _show(self, name: str, data: bytes) -> None:
         """Show that a run lives, from time to time; where that can't be done it is not shown."""
         now = time.monotonic()
         if now - self._shown.get(name, -_BEAT) < _BEAT or not self._can_ask():
             return
         try:
-            self.bucket.write(name, read_bytes(path), new=False)
+            self.bucket.write(name, data, new=False)
             self._shown[name] = now
         except OSError as problem:
             self._fail(problem)
@@ -297,7 +297,7 @@ class WorkingCopy:
             self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
             write_here(self.folder, SEEN, json.dumps(stamps).encode())
         if self.outbox.owed:
-            self.outbox.send()
+            self.outbox.send({})
 
     def _forget_files(self, names: Iterable[str]) -> None:
         """Remove the files of runs that were replaced in the bucket."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 from digital_experiments.remote.buckets import Bucket
@@ -123,32 +123,32 @@ class Outbox:
         finally:
             self._overwrites = False
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, data: bytes) -> None:
         """A file has been written: send it, now or with others."""
         if self.is_held:
             self.owed.add(name)
         else:
-            self.send(name)
+            self.send({name: data})
 
     def take_blob(self, name: str) -> None:
         """A blob has been written: it goes up with what names it."""
         self._new_blobs.add(name)
 
-    def send(self, *names: str) -> None:
+    def send(self, contents: Mapping[str, bytes]) -> None:
         """Send files, and what is owed; where that can't be done they are owed too."""
-        self.sending.update(names)
+        self.sending.update(contents)
         try:
             if not self.is_open:
-                self.owed.update(names)
+                self.owed.update(contents)
                 return
-            self._send(names)
+            self._send(contents)
             self.answered()
             self._send_owed()
         except Exception as problem:  # whatever it is, the result is the user's
-            self.owed.update(names)
+            self.owed.update(contents)
             self.fail(problem)
         finally:
-            self.sending.difference_update(names)
+            self.sending.difference_update(contents)
 
     def _send_owed(self) -> None:
         if not self.owed:
@@ -156,16 +156,17 @@ class Outbox:
         with self.lock:
             names, self.owed = self.owed, set()
         try:
-            self._send(sorted(names), shown=True)
+            contents = {name: self.content(name) for name in sorted(names)}
+            there = {name: data for name, data in contents.items() if data is not None}
+            self._send(there, shown=True)
         except BaseException:
             self.owed.update(names)
             raise
 
-    def _send(self, names: Sequence[str], shown: bool = False) -> None:
-        begun = time.monotonic()
-        contents = {name: data for name in names if (data := self.content(name)) is not None}
+    def _send(self, contents: Mapping[str, bytes], shown: bool = False) -> None:
         if not contents:
             return
+        begun = time.monotonic()
         blobs = self._blobs_of(frozenset().union(*map(names_in, contents.values())))
         self._ensure(blobs)
         with (

@@ -233,3 +233,49 @@ def test_a_run_that_was_killed_is_lost_and_sync_brings_its_files(
     (lost,) = open_experiment(root).observations(status=["lost", "running"])
     assert (lost.dir / "checkpoint.bin").read_bytes() == b"c" * 100
     assert lost.metrics("loss")["value"].tolist() == [0.5]
+
+
+SHARED = """
+import sys, time, warnings
+from datetime import timedelta
+warnings.simplefilter("ignore")
+from digital_experiments.remote import objects
+objects._RETRIES["retry_timeout"] = timedelta(seconds=0.5)
+from digital_experiments import experiment
+@experiment(root=sys.argv[1])
+def train(x):
+    time.sleep(0.05)
+    return x
+if __name__ == "__main__":
+    print("ready", flush=True)
+    train.map([{"x": x} for x in range(120)], resume=True, progress=False)
+"""
+
+
+def test_an_outage_makes_nobody_of_a_shared_sweep_run_a_config_twice(
+    own_server: Server, folder: Path, another_host: Callable[[], None]
+) -> None:
+    root = f"s3://{BUCKET}/{uuid4().hex}/train"
+    Path("shared.py").write_text(SHARED)
+    hosts = []
+    for name in ("one", "two"):
+        places = {"DE_DATA_DIR": str(folder / name), "DE_CACHE_DIR": str(folder / name)}
+        command = [sys.executable, "shared.py", root]
+        hosts.append(
+            subprocess.Popen(command, env={**os.environ, **places}, stdout=subprocess.PIPE)
+        )
+    for host in hosts:
+        assert host.stdout is not None
+        host.stdout.readline()
+    time.sleep(2)
+    own_server.kill()
+    time.sleep(4)  # longer than anybody asks again who does not share
+    own_server.start()
+    for host in hosts:
+        assert host.wait(120) == 0
+        assert host.stdout is not None
+        host.stdout.close()
+    another_host()
+    store = open_experiment(root)
+    assert sorted(o.result for o in store.observations()) == list(range(120))
+    assert store.check()
