@@ -70,8 +70,8 @@ class AgentBucket(Bucket):
         found: tuple[dict[str, Found], list[str]] = self._asked("here", folder)
         return found
 
-    def stamps(self) -> tuple[dict[str, str], list[str]]:  # noqa: D102
-        found: tuple[dict[str, str], list[str]] = self._asked("stamps")
+    def stamps(self, endings: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:  # noqa: D102
+        found: tuple[dict[str, str], list[str]] = self._asked("stamps", endings)
         return found
 
     def below(self, folder: str) -> dict[str, Found]:  # noqa: D102

@@ -63,10 +63,14 @@ class Bucket(ABC):
     def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:
         """The objects right in a folder, and the folders in it; nothing where there is none."""
 
-    def stamps(self) -> tuple[dict[str, str], list[str]]:
-        """The stamps of the objects right in the bucket's place, and the folders in it."""
+    def stamps(self, endings: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+        """The stamps of the objects of some endings right in the place, and the folders in it.
+
+        Those whose names begin with a dot are left out.
+        """
         files, folders = self.here("")
-        return {name: found.stamp for name, found in files.items()}, folders
+        names = [name for name in files if name.endswith(endings) and name[0] != "."]
+        return {name: files[name].stamp for name in names}, folders
 
     @abstractmethod
     def below(self, folder: str) -> dict[str, Found]:

@@ -22,9 +22,10 @@ from typing import Any
 from digital_experiments.errors import BucketUnreachable, DamagedRecord
 from digital_experiments.files import make_folder, read_bytes, write_here
 from digital_experiments.followed import follow
+from digital_experiments.memory import paused_collection
 from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket, Found
-from digital_experiments.remote.names import id_of, is_record, is_safe, kind, listed
+from digital_experiments.remote.names import RECORDS, id_of, is_record, is_safe, kind, listed
 from digital_experiments.remote.opening import (
     SEEN,
     bucket_of,
@@ -322,18 +323,20 @@ class WorkingCopy:
 
     def _listing(self) -> dict[str, str]:
         """The records, notes, plans and runs in flight that are in the bucket, and the stamps."""
-        files, folders = self.bucket.stamps()
-        stamps = {name: stamp for name, stamp in files.items() if is_record(name)}
+        with paused_collection():
+            stamps, folders = self.bucket.stamps(RECORDS)
         calls = [("here", part) for part in _LISTED if part.partition("/")[0] in folders]
         inside = dict(self.bucket.below(STUDIES)) if STUDIES in folders else {}
         for found, _ in self.bucket.each(calls):
             inside.update(found)
         self._moments = {name: it.modified for name, it in inside.items() if kind(name) == RUNNING}
-        return {**stamps, **{name: it.stamp for name, it in inside.items()}}
+        stamps.update((name, it.stamp) for name, it in inside.items())
+        return stamps
 
     def _names_here(self) -> set[str]:
         """The names of the same in the folder."""
-        found = {name for name in os.listdir(self.folder) if is_record(name)}
+        names = os.listdir(self.folder)
+        found = {name for name in names if name.endswith(RECORDS) and name[0] != "."}
         for part in _LISTED:
             found |= {f"{part}/{n}" for n in listed(f"{self.folder}/{part}")}
         for study in listed(f"{self.folder}/{STUDIES}", folders=True):

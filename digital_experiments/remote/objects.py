@@ -64,9 +64,13 @@ class ObjectBucket(Bucket):
         self._store = _opened(place)
         _used_in = os.getpid()
 
-    def stamps(self) -> tuple[dict[str, str], list[str]]:  # noqa: D102
+    def stamps(self, endings: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:  # noqa: D102
         found = self._listed("")
-        files = {entry["path"]: entry["e_tag"] or "" for entry in found["objects"]}
+        files = {
+            name: entry["e_tag"] or ""
+            for entry in found["objects"]
+            if (name := entry["path"]).endswith(endings) and name[0] != "."
+        }
         return files, list(found["common_prefixes"])
 
     def _listed(self, folder: str) -> Any:
@@ -119,7 +123,11 @@ class ObjectBucket(Bucket):
         import obstore
 
         with self._asked(), open(path, "wb") as file:
-            for chunk in obstore.get(self._store, name).stream():
+            found = obstore.get(self._store, name)
+            if found.meta["size"] <= _LARGE:
+                file.write(found.bytes())
+                return
+            for chunk in found.stream():
                 file.write(chunk)
 
     def copy(self, name: str, target: str) -> None:  # noqa: D102
