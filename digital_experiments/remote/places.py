@@ -86,10 +86,6 @@ class Place:
         path = f"{self.path}/{name}".lstrip("/") if self.path else name
         return replace(self, uri=f"{self.uri}/{name}", path=path)
 
-    def parent(self) -> Place:
-        """The folder that it is in."""
-        return replace(self, uri=self.uri.rpartition("/")[0], path=self.path.rpartition("/")[0])
-
 
 def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place:
     """The folder or the place that a root means.
