@@ -293,7 +293,6 @@ class WorkingCopy:
         if stamps != seen or here != stamps.keys():
             changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
             wanted = changed | (stamps.keys() - here)
-            self._forget_files([n for n in changed if n in seen and is_record(n)])
             self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
             self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
             write_here(self.folder, SEEN, json.dumps(stamps).encode())
@@ -301,10 +300,12 @@ class WorkingCopy:
             self.outbox.send({})
 
     def _forget_files(self, names: Iterable[str]) -> None:
-        """Remove the files of runs that were replaced in the bucket."""
-        for id in filter(None, map(id_of, names)):
-            self._whole.discard(f"{STORAGE}/{id}")
-            shutil.rmtree(f"{self.folder}/{STORAGE}/{id}", ignore_errors=True)
+        """Remove the files of runs whose records are replaced by others from the bucket."""
+        for name in names:
+            if os.path.exists(f"{self.folder}/{name}"):
+                folder = f"{STORAGE}/{id_of(name)}"
+                self._whole.discard(folder)
+                shutil.rmtree(f"{self.folder}/{folder}", ignore_errors=True)
 
     def _drop(self, names: set[str], known: set[str]) -> None:
         """Remove what was deleted elsewhere; the rest of what is not there is to go up."""
@@ -368,6 +369,7 @@ class WorkingCopy:
             elif not isinstance(data, FileNotFoundError):  # else it was deleted meanwhile
                 raise data
         note_elsewhere(self.folder, filter(None, map(id_of, found)))
+        self._forget_files(name for name in found if is_record(name))
         for name, data in found.items():
             self._keep(name, data)
             if kind(name) == RUNNING:

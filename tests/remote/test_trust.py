@@ -134,6 +134,7 @@ def test_a_check_changes_nothing_here_and_repair_mends_the_bucket(s3: str) -> No
 
     @experiment(root=root)
     def own(n: int) -> Any:
+        (current_dir() / "model").write_text(str(n))
         return bytearray(os.urandom(n))
 
     own(300_000)
@@ -147,8 +148,10 @@ def test_a_check_changes_nothing_here_and_repair_mends_the_bucket(s3: str) -> No
     bucket.write(f"{first.id}.pkl", record[:-40] + b"x" * 40, new=False)
     assert len(own.check().damages) >= 2
     assert len(own.load(second.id).result) == 100_000
+    assert [p.name for p in own.load(first.id).artefacts()] == ["model"]
     own.repair()
     assert own.check()
+    assert [p.name for p in own.load(first.id).artefacts()] == ["model"]
     assert [len(own.load(one.id).result) for one in (first, second)] == [300_000, 100_000]
     assert bucket.read(f"{first.id}.pkl") == record
 
