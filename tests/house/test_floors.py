@@ -227,3 +227,14 @@ def test_importing_loads_nothing_heavy() -> None:
     code = f"import sys, digital_experiments; print([m for m in {LIGHT!r} if m in sys.modules])"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
+
+
+def test_the_top_level_holds_the_usual_only() -> None:
+    top = PACKAGE.parent
+    git = subprocess.run(["git", "ls-files"], cwd=top, capture_output=True, text=True, check=False)
+    if git.returncode:
+        pytest.skip("not a clone")
+    names = {name.partition("/")[0] for name in git.stdout.splitlines()}
+    folders = {"digital_experiments", "tests", "docs", "notebooks", ".ci"}
+    files = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"}
+    assert names <= {*folders, *files, ".gitignore"}
