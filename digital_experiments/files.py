@@ -20,6 +20,7 @@ from digital_experiments.followed import follower_of, followers
 _TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
 _SMALL = 70_000  # bytes that are read at once
 _ABANDONED = 600  # seconds
+_SETTLED = 2.0  # seconds after which a folder's time stamp tells of every change
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -315,6 +316,11 @@ def folder_state(folder: str) -> list[int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return [status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def is_settled(state: list[int], seen: float) -> bool:
+    """Whether the state of a folder at a time, in seconds since the epoch, tells of any change."""
+    return seen - max(state[-2:]) / 1e9 > _SETTLED
 
 
 def make_folder(path: str | Path) -> None:

@@ -85,7 +85,7 @@ class Observations(list[Observation]):
                 known = dict.fromkeys(key for o in self for key in o.plain("config"))
                 raise UnknownColumn(f"No config has a field {name!r}. {did_you_mean(name, known)}")
         return Observations(
-            o for o in self if (predicate is None or predicate(o)) and _has(o, config)
+            o for o in self if (predicate is None or predicate(o)) and has_values(o, config)
         )
 
     def best(self, column: str = "result", direction: str = "max") -> Observation:
@@ -254,7 +254,8 @@ class Observations(list[Observation]):
         return text
 
 
-def _has(observation: Observation, config: dict[str, Any]) -> bool:
+def has_values(observation: Observation, config: dict[str, Any]) -> bool:
+    """Whether fields of its config have some values: of any type, compared by their content."""
     if not config:
         return True
     recorded = observation.plain("config")

@@ -20,7 +20,13 @@ from functools import lru_cache
 from typing import Any
 
 from digital_experiments.errors import BucketUnreachable, DamagedRecord
-from digital_experiments.files import make_folder, read_bytes, write_here
+from digital_experiments.files import (
+    folder_state,
+    is_settled,
+    make_folder,
+    read_bytes,
+    write_here,
+)
 from digital_experiments.followed import follow
 from digital_experiments.memory import paused_collection
 from digital_experiments.observation import check_record
@@ -96,6 +102,8 @@ class WorkingCopy:
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
+        self._records: set[str] = set()
+        self._state: list[int] | None = None
         self._moments: dict[str, float] = {}
         self._shown: dict[str, float] = {}
         self._whole: set[str] = set()
@@ -336,13 +344,20 @@ class WorkingCopy:
 
     def _names_here(self) -> set[str]:
         """The names of the same in the folder."""
-        names = os.listdir(self.folder)
-        found = {name for name in names if name.endswith(RECORDS) and name[0] != "."}
+        found = self._records_here()
         for part in _LISTED:
             found |= {f"{part}/{n}" for n in listed(f"{self.folder}/{part}")}
         for study in listed(f"{self.folder}/{STUDIES}", folders=True):
             found |= {f"{STUDIES}/{study}/{n}" for n in listed(f"{self.folder}/{STUDIES}/{study}")}
         return found
+
+    def _records_here(self) -> set[str]:
+        state, now = folder_state(self.folder), time.time()
+        if state is None or state != self._state:
+            names = os.listdir(self.folder)
+            self._records = {name for name in names if name.endswith(RECORDS) and name[0] != "."}
+            self._state = state if state is not None and is_settled(state, now) else None
+        return self._records.copy()
 
     def _seen(self) -> dict[str, str]:
         """What was in the bucket when it was last looked at, and the stamps."""

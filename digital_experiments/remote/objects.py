@@ -65,22 +65,20 @@ class ObjectBucket(Bucket):
         _used_in = os.getpid()
 
     def stamps(self, endings: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:  # noqa: D102
-        found = self._listed("")
-        files = {
-            name: entry["e_tag"] or ""
-            for entry in found["objects"]
-            if (name := entry["path"]).endswith(endings) and name[0] != "."
-        }
-        return files, list(found["common_prefixes"])
-
-    def _listed(self, folder: str) -> Any:
         import obstore
 
         with self._asked():
-            return obstore.list_with_delimiter(self._store, folder or None)
+            found = obstore.list_with_delimiter(self._store, return_arrow=True)
+        objects = found["objects"]
+        stamps = zip(objects["path"].to_pylist(), objects["e_tag"].to_pylist(), strict=True)
+        files = {n: tag or "" for n, tag in stamps if n.endswith(endings) and n[0] != "."}
+        return files, list(found["common_prefixes"])
 
     def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
-        found = self._listed(folder)
+        import obstore
+
+        with self._asked():
+            found = obstore.list_with_delimiter(self._store, folder or None)
         files = {entry["path"]: _found(entry) for entry in found["objects"]}
         files.pop(folder, None)  # some servers list an emptied folder as an object
         return files, list(found["common_prefixes"])

@@ -34,7 +34,7 @@ def bucket_of(place: Place) -> Bucket:
     if place.filesystem is None and place.scheme in OBJECT_STORES:
         from importlib.util import find_spec
 
-        if find_spec("obstore") is not None:
+        if find_spec("obstore") is not None and find_spec("arro3") is not None:
             from digital_experiments.remote import objects
 
             if objects.is_usable():

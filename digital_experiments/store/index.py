@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from digital_experiments.columns import Block, Path, column_name, paths_of, restore
+from digital_experiments.files import is_settled
 from digital_experiments.ids import new_id, utc_text
 from digital_experiments.memory import paused_collection
 from digital_experiments.observation import Notes
@@ -38,8 +39,9 @@ from digital_experiments.values import Plain
 T = TypeVar("T")
 
 SLOTS = 1500  # columns of a table; SQLite takes 2000
-_SETTLED = 2.0  # seconds after which a folder's time stamp tells of every change
+_SAVED = 2.0  # seconds for which a listing is not kept whole again
 _FEW = 200
+_KEPT = 200_000  # cells of answers
 
 
 class Kind:
@@ -111,6 +113,7 @@ class Index:
         self._saved_at = 0.0
         self._packs = False
         self._meta: dict[str, Any] = {}
+        self._answers: dict[tuple[str, *tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     def read(self, work: Callable[[sqlite3.Connection], T], fresh: bool = True) -> T:
         """What ``work`` finds in the database, brought up to date before if it is to be fresh."""
@@ -129,6 +132,20 @@ class Index:
                     self._close(database.is_damage(problem))
                     last = problem
             raise last
+
+    def rows(self, query: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        """What a query gives; short answers are kept until the tables change."""
+        assert self._database is not None
+        key = (query, *parameters)
+        found = self._answers.get(key)
+        if found is None:
+            found = self._database.execute(query, parameters).fetchall()
+            cells = sum(
+                len(rows) * len(rows[0]) for rows in (found, *self._answers.values()) if rows
+            )
+            if cells <= _KEPT:
+                self._answers[key] = found
+        return found
 
     def _places(self) -> list[str]:
         """Where to have the database: on disk, anew on disk, or else in memory."""
@@ -200,6 +217,7 @@ class Index:
             return
         self._version = version
         self._seen = None
+        self._answers = {}
         run = self._database.execute
         try:
             self._recall(run)
@@ -233,7 +251,7 @@ class Index:
         names = self.source.names()
         listing = "\n".join(names)
         changes = difference(known, listing)
-        settled = state is not None and listed_at - max(state[-2:]) / 1e9 > _SETTLED
+        settled = state is not None and is_settled(state, listed_at)
         if not (changes.added or changes.gone or self.damaged):
             self._keep_state(state if settled else None)
             return
@@ -245,7 +263,7 @@ class Index:
                 self._remove(changes.gone, names)
             wanted = [name for name in changes.added if name not in self.damaged]
             self._add(self._unknown(wanted) + list(self.damaged))
-            if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SETTLED:
+            if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SAVED:
                 self._put("listing", os.fsencode(listing), packed=False)
                 self._put("added", b"", packed=False)
                 self._saved_at = listed_at
@@ -299,6 +317,7 @@ class Index:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         assert self._database is not None
+        self._answers = {}
         self._database.execute("BEGIN IMMEDIATE")
         try:
             with paused_collection():

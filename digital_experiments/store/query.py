@@ -12,6 +12,7 @@ from digital_experiments.config import same_value
 from digital_experiments.errors import UnknownColumn, did_you_mean
 from digital_experiments.memory import paused_collection
 from digital_experiments.observation import Notes, Observation
+from digital_experiments.observations import has_values
 from digital_experiments.selection import Selection
 from digital_experiments.store import results
 from digital_experiments.store.batches import FALSE, TRUE, batches, cell, uncell
@@ -75,13 +76,13 @@ class Query:
         wanted, given = self.selection.limit, 0
         after: Any = None
         fresh = True
+        config = {k: v for k, v in self.selection.config.items() if not self._is_comparable(v)}
         while wanted is None or given < wanted:
             size = PAGE if wanted is None else min(PAGE, wanted - given)
             rows = self._read(partial(self._page, after=after, size=size), fresh)
-            for observation in rows:
-                if self._matches(observation):
-                    given += 1
-                    yield observation
+            found = [o for o in rows if has_values(o, config)] if config else rows
+            given += len(found)
+            yield from found
             if len(rows) < size:
                 return
             after, fresh = self._after(rows[-1], after, len(rows)), False
@@ -112,7 +113,7 @@ class Query:
             kind.number: (kind, [place[slot] for slot in kind.columns.values()]) for kind in kinds
         }
         with paused_collection():
-            rows = database.execute(text, parameters).fetchall()
+            rows = self.index.rows(text, parameters)
             return [self._observation(row, *picks[row[1]]) for row in rows]
 
     def _observation(self, row: Sequence[Any], kind: Kind, picks: list[int]) -> Observation:
@@ -122,19 +123,6 @@ class Query:
             return _restored(kind, row, picks) if kind.simple else load_pickle(row[-1])
 
         return self.index.source.listed(row[0], record, kind.simple, notes)
-
-    def _matches(self, observation: Observation) -> bool:
-        """Whether the config has the values that the database can't compare."""
-        recorded: Mapping[str, Plain] | None = None
-        for name, value in self.selection.config.items():
-            if self._is_comparable(value):
-                continue
-            recorded = observation.plain("config") if recorded is None else recorded
-            if name not in recorded:
-                return False
-            if not same_value(decode(recorded[name], observation.values), value):
-                return False
-        return True
 
     def _is_comparable(self, value: Any) -> bool:
         return type(value) in _SCALARS and value == value

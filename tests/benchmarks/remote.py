@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from s3_server import BUCKET, Server
 from digital_experiments import Registry, current_dir, experiment, open_experiment
 
 FILES = 4
+ROUNDS = 15
 
 
 def bucket(prefix: str) -> Any:
@@ -73,10 +75,11 @@ def listing(count: int) -> dict[str, float]:
     assert len(square.observations()) == count
     store = bucket(f"{name}/square")
     ours, bare = [], []
-    for _ in range(5):
+    for _ in range(ROUNDS):
         bare.append(timed(lambda: sum(map(len, store.list()))))
         ours.append(timed(square.observations))
-    return {"ours_s": min(ours), "bare_s": min(bare), "ratio": min(ours) / min(bare)}
+    ours_s, bare_s = statistics.median(ours), statistics.median(bare)
+    return {"ours_s": ours_s, "bare_s": bare_s, "ratio": ours_s / bare_s}
 
 
 def pull(runs: int) -> dict[str, float]:
