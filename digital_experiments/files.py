@@ -9,7 +9,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import get_ident
@@ -53,7 +53,7 @@ def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> N
 def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> bytes:
     """As :func:`write_atomic`, and nobody who follows the folder is told; the bytes."""
     target = f"{folder}{os.sep}{name}"
-    temporary = f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
+    temporary = _temporary_name(folder, name)
     try:
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
     except FileNotFoundError:
@@ -76,6 +76,19 @@ def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> byt
     return written
 
 
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """A temporary path beside a file: what is written there becomes the file, unless that fails."""
+    partial = _temporary_name(*os.path.split(path))
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
 def save(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file where a person wants it; folders that are missing are made.
 
@@ -89,6 +102,10 @@ def save(path: str | os.PathLike[str], data: bytes) -> Path:
         raise IsADirectoryError(f"{str(target)!r} is a folder: name a file in it.")
     write_atomic(str(target.parent), target.name, data)
     return target
+
+
+def _temporary_name(folder: str, name: str) -> str:
+    return f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
 
 
 @cache

@@ -6,13 +6,15 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from digital_experiments.errors import BucketUnreachable
+from digital_experiments.files import replacing
 from digital_experiments.remote.places import Place
 
 PATIENCE = 10.0
@@ -94,7 +96,7 @@ class Bucket(ABC):
 
     @abstractmethod
     def download(self, name: str, path: str) -> None:
-        """Write a file of an object of any size."""
+        """Write a file of an object of any size: whole, or not at all."""
 
     @abstractmethod
     def copy(self, name: str, target: str) -> None:
@@ -110,19 +112,30 @@ class Bucket(ABC):
         """Many calls at a time: what each gives, or the exception that it raised."""
         if len(calls) < 2:
             return [self._tried(call, None) for call in calls]
+        found: list[Any] = [None] * len(calls)
+        rest = iter(enumerate(calls))
+        is_down, telling = threading.Event(), threading.Lock()
+
+        def work() -> None:
+            for number, call in rest:
+                found[number] = self._tried(call, is_down)
+                if advance is not None:
+                    with telling:
+                        advance(1)
+
+        try:
+            wait([self._threads.submit(work) for _ in range(min(_AT_ONCE, len(calls)))])
+        except RuntimeError:  # the interpreter is ending: no thread takes on any work
+            work()
+        finally:
+            deque(rest, maxlen=0)  # after Ctrl-C no further one is begun
+        return found
+
+    @property
+    def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, "digital_experiments bucket")
-        is_down = threading.Event()
-        try:
-            answers = self._pool.map(lambda call: self._tried(call, is_down), calls)
-        except RuntimeError:  # the interpreter is ending: no thread takes on any work
-            answers = (self._tried(call, is_down) for call in calls)
-        found: list[Any] = []
-        for answer in answers:
-            found.append(answer)
-            if advance is not None:
-                advance(1)
-        return found
+        return self._pool
 
     def _tried(self, call: Call, is_down: threading.Event | None) -> Any:
         if is_down is not None and is_down.is_set():  # each would wait as long as the first
@@ -195,7 +208,8 @@ class FsspecBucket(Bucket):
         self._asked(self._fs.put_file, path, target)
 
     def download(self, name: str, path: str) -> None:  # noqa: D102
-        self._asked(self._fs.get_file, self._path(name), path)
+        with replacing(path) as partial:
+            self._asked(self._fs.get_file, self._path(name), partial)
 
     def copy(self, name: str, target: str) -> None:  # noqa: D102
         self._asked(self._make_parent, self._path(target))

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from digital_experiments.errors import BucketUnreachable
+from digital_experiments.files import replacing, write_here
 from digital_experiments.remote.buckets import (
     PATIENCE,
     Bucket,
@@ -120,13 +121,14 @@ class ObjectBucket(Bucket):
     def download(self, name: str, path: str) -> None:  # noqa: D102
         import obstore
 
-        with self._asked(), open(path, "wb") as file:
+        with self._asked():
             found = obstore.get(self._store, name)
             if found.meta["size"] <= _LARGE:
-                file.write(found.bytes())
+                write_here(*os.path.split(path), found.bytes().to_bytes())
                 return
-            for chunk in found.stream():
-                file.write(chunk)
+            with replacing(path) as partial, open(partial, "wb") as file:
+                for chunk in found.stream():
+                    file.write(chunk)
 
     def copy(self, name: str, target: str) -> None:  # noqa: D102
         import obstore

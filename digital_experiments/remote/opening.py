@@ -5,13 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from contextlib import suppress
 from functools import lru_cache
 
 from digital_experiments.digest import short_hash
 from digital_experiments.errors import BucketUnreachable, InvalidName
 from digital_experiments.files import make_folder
-from digital_experiments.ids import new_id
 from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
 from digital_experiments.remote.names import is_safe
 from digital_experiments.remote.places import OBJECT_STORES, Place
@@ -85,23 +83,17 @@ def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:
     InvalidName
         If a name points out of the folder.
     """
-    calls, token = [], new_id()
+    calls = []
     for name, it in found.items():
         path = f"{folder}/{name}"
         if not is_safe(name):
             raise InvalidName(f"{name!r} in the bucket points out of its folder.")
         if not os.path.isfile(path) or os.path.getsize(path) != it.size:
-            calls.append(("download", name, f"{path}.{token}.tmp"))
+            calls.append(("download", name, path))
     for parent in {os.path.dirname(path) for _, _, path in calls}:
         make_folder(parent)
     with progress(len(calls), "Fetching files") as advance:
-        answers = bucket.many(calls, advance)
-    for (_, name, partial), answer in zip(calls, answers, strict=True):
-        if isinstance(answer, Exception):
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise answer
-        os.replace(partial, f"{folder}/{name}")
+        bucket.each(calls, advance)
 
 
 def fetched_all(place: Place, folder: str) -> str:

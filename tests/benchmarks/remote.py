@@ -5,7 +5,7 @@
 Prints JSON: ``write`` is the time of so many small runs by 8 threads, over that of as many bare
 puts of the same bytes by the same client; ``list`` that of a list with a warm index over one bare
 listing; ``pull`` how many times as fast it is to pull runs with four files each as to get the same
-objects and write their files one after another.
+objects one after another: by fsspec, as registries without this package do, and by the same client.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import s3fs
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "remote"))
 from s3_server import BUCKET, Server
 
-from digital_experiments import Registry, current_dir, experiment, open_experiment
+from digital_experiments import Registry, current_dir, experiment, followed, open_experiment
+from digital_experiments.remote import copies
 
 FILES = 4
 ROUNDS = 15
@@ -97,23 +100,28 @@ def pull(runs: int) -> dict[str, float]:
     store = bucket(f"{name}/train")
     names = [entry["path"] for chunk in store.list() for entry in chunk]
 
-    def one_by_one() -> None:
+    def one_by_one(get: Callable[[str, Path], object]) -> float:
         target = Path(tempfile.mkdtemp())
-        for path in names:
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (target / path).write_bytes(store.get(path).bytes())
+        for folder in {(target / path).parent for path in names}:
+            folder.mkdir(parents=True, exist_ok=True)
+        return timed(lambda: [get(path, target / path) for path in names])
 
-    bare = timed(one_by_one)
-    from digital_experiments import followed
-    from digital_experiments.remote import copies
-
+    s3 = s3fs.S3FileSystem()
+    fsspec_s = one_by_one(lambda path, to: s3.get_file(f"{BUCKET}/{name}/train/{path}", str(to)))
+    client_s = one_by_one(lambda path, to: to.write_bytes(store.get(path).bytes()))
     copies._copies.clear()
     followed.followers.clear()
     os.environ["DE_DATA_DIR"] = tempfile.mkdtemp()
     target = tempfile.mkdtemp()
     ours = timed(lambda: Registry(f"s3://{BUCKET}/{name}").pull(into=target))
     assert len(open_experiment(f"{target}/train").observations()) == runs
-    return {"ours_s": ours, "bare_s": bare, "times_as_fast": bare / ours}
+    return {
+        "ours_s": ours,
+        "fsspec_s": fsspec_s,
+        "client_s": client_s,
+        "times_as_fast": fsspec_s / ours,
+        "times_as_fast_as_the_client": client_s / ours,
+    }
 
 
 def main(runs: int = 1000, listed: int = 10_000, pulled: int = 1000) -> None:

@@ -142,6 +142,24 @@ def test_a_local_file_system_is_one_too(folder: Path) -> None:
     assert square.check()
 
 
+def test_a_file_system_of_s3fs_serves_the_same_store(
+    server: Any, s3: str, another_host: Callable[[], None]
+) -> None:
+    s3fs = pytest.importorskip("s3fs")
+    place = DirFileSystem(f"{s3.partition('://')[2]}/square", s3fs.S3FileSystem())
+    square = make(place)
+    runs = square.map([{"x": x} for x in range(8)], executor="thread", workers=4)
+    square.delete(runs[0].id)
+    another_host()
+    store = open_experiment(f"{s3}/square")
+    assert [o.result for o in store.observations()] == [1, 4, 9, 16, 25, 36, 49]
+    assert store.restore(runs[0].id) == [runs[0].id]
+    another_host()
+    store = open_experiment(place)
+    assert len(store.observations()) == 8
+    assert store.check()
+
+
 class Universal(PurePosixPath):
     """What universal_pathlib's paths have."""
 
