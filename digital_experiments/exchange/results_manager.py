@@ -15,7 +15,12 @@ from digital_experiments.exchange.arriving import Arrival, Reader, plain_value
 from digital_experiments.faults import warn_user
 from digital_experiments.logged import DICTS, FIGURES, PLOTLY
 from digital_experiments.remote import Place
-from digital_experiments.remote.opening import bucket_of, copies_folder, fetched_all
+from digital_experiments.remote.opening import (
+    bucket_of,
+    copies_folder,
+    fetched_all,
+    known_stores,
+)
 
 MARK = ".erm_registry.json"
 _RUN = "erm_metadata.json"
@@ -30,7 +35,7 @@ def is_of_results_manager(place: Path | Place) -> bool:
     """Whether a folder, or a place on a bucket, is such a registry."""
     if isinstance(place, Path):
         return is_registry(place)
-    return MARK in bucket_of(place).here("")[0]
+    return not known_stores(place) and MARK in bucket_of(place).here("")[0]
 
 
 def brought_over(place: Path | Place) -> Path:

@@ -1,27 +1,22 @@
-"""What is asked of a bucket, and how any file system of fsspec answers. Knows no store."""
+"""What is asked of a bucket. Knows no store."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from digital_experiments.errors import BucketUnreachable
-from digital_experiments.files import replacing
-from digital_experiments.remote.places import Place
 
 PATIENCE = 10.0
 """Seconds that a bucket is asked again before it counts as out of reach."""
 
 _AT_ONCE = 32
-_memory = threading.Lock()
 _FIRST_PAUSE = 0.1  # seconds
 T = TypeVar("T")
 Call = tuple[Any, ...]
@@ -160,119 +155,7 @@ class Bucket(ABC):
         return answers
 
 
-class FsspecBucket(Bucket):
-    """A bucket by any file system of fsspec.
-
-    Parameters
-    ----------
-    place : Place
-        Where it is.
-    """
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self._place = place
-        self._fs, self._root = _opened(place)
-        self._lock = _memory  # what is kept in memory is not made for threads
-
-    def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
-        files, folders = {}, []
-        for entry in self._asked(self._listed, self._path(folder)):
-            name = self._name(entry["name"])
-            if entry["type"] == "directory":
-                folders.append(name)
-            elif name != folder:
-                files[name] = _found(entry)
-        return files, folders
-
-    def below(self, folder: str) -> dict[str, Found]:  # noqa: D102
-        entries = self._asked(self._walked, self._path(folder))
-        return {self._name(path): _found(entry) for path, entry in entries.items()}
-
-    def size(self, name: str) -> int:  # noqa: D102
-        return int(self._asked(self._fs.info, self._path(name))["size"])
-
-    def read(self, name: str) -> bytes:  # noqa: D102
-        data: bytes = self._asked(self._fs.cat_file, self._path(name))
-        return data
-
-    def write(self, name: str, data: bytes, new: bool) -> None:  # noqa: D102
-        path = self._path(name)
-        self._asked(self._make_parent, path)
-        how = {"mode": "create"} if new else {}
-        self._asked(self._fs.pipe_file, path, data, **how)
-
-    def upload(self, name: str, path: str) -> None:  # noqa: D102
-        target = self._path(name)
-        self._asked(self._make_parent, target)
-        self._asked(self._fs.put_file, path, target)
-
-    def download(self, name: str, path: str) -> None:  # noqa: D102
-        with replacing(path) as partial:
-            self._asked(self._fs.get_file, self._path(name), partial)
-
-    def copy(self, name: str, target: str) -> None:  # noqa: D102
-        self._asked(self._make_parent, self._path(target))
-        self._asked(self._fs.cp_file, self._path(name), self._path(target))
-
-    def remove(self, name: str) -> None:  # noqa: D102
-        with suppress(FileNotFoundError):
-            self._asked(self._fs.rm_file, self._path(name))
-
-    def _path(self, name: str) -> str:
-        return "/".join(part for part in (self._root, name) if part)
-
-    def _name(self, path: str) -> str:
-        inside = path.removeprefix("/") if not self._root.startswith("/") else path
-        return inside.removeprefix(self._root).strip("/")
-
-    def _listed(self, path: str) -> list[dict[str, Any]]:
-        try:
-            self._fs.invalidate_cache()
-            entries: list[dict[str, Any]] = self._fs.ls(path, detail=True)
-            return entries
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def _walked(self, path: str) -> dict[str, dict[str, Any]]:
-        try:
-            self._fs.invalidate_cache()
-            entries: dict[str, dict[str, Any]] = self._fs.find(path, detail=True)
-            return entries
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-
-    def _make_parent(self, path: str) -> None:
-        """Make the folder of an object, where the file system has folders."""
-        if self._place.scheme not in ("s3", "gs", "gcs", "az", "abfs", "memory"):
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-
-    def _asked(self, what: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Ask again for a while where it may be that only the way there is broken."""
-        for pause in _pauses():
-            try:
-                with self._lock if self._place.is_in_process else nullcontext():
-                    return what(*args, **kwargs)
-            except _FINAL:
-                raise
-            except Exception as problem:  # each file system has errors of its own
-                if pause is None or not isinstance(problem, _PASSING):
-                    raise BucketUnreachable(unreachable(self._place.uri, problem)) from problem
-                time.sleep(pause)
-        raise AssertionError("the last pause is None")
-
-
-_PASSING = (OSError, TimeoutError, EOFError)
-_FINAL = (
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
-
-
-def _pauses() -> Iterator[float | None]:
+def pauses() -> Iterator[float | None]:
     """How long to wait before each next try; None when it is not to be tried again."""
     until = time.monotonic() + PATIENCE
     pause = _FIRST_PAUSE
@@ -294,42 +177,3 @@ def without_credentials(text: str) -> str:
 
     text = re.sub(r"://[^/@\s]+@", "://", text)
     return re.sub(r"(?i)\b(X-Amz-[\w-]+|Signature|sig|token|key|secret)=[^&\s]+", r"\1=...", text)
-
-
-def _opened(place: Place) -> tuple[Any, str]:
-    """The file system of a place, and the place's path in it."""
-    import fsspec
-
-    if place.filesystem is not None:
-        return _of_this_process(place.filesystem), place.path
-    filesystem, path = fsspec.url_to_fs(place.uri, **place.options)
-    return filesystem, path
-
-
-def _of_this_process(fs: Any) -> Any:
-    """A file system, opened anew in the child of the process that opened it."""
-    if getattr(fs, "protocol", "") == "dir":
-        return type(fs)(fs.path, _of_this_process(fs.fs))
-    if os.getpid() == getattr(fs, "_pid", os.getpid()):
-        return fs
-    return type(fs)(*fs.storage_args, **fs.storage_options)
-
-
-def _found(entry: dict[str, Any]) -> Found:
-    modified = _moment(entry)
-    size = int(entry.get("size") or 0)
-    stamp = next((str(entry[k]) for k in ("ETag", "etag", "md5Hash") if entry.get(k)), None)
-    return Found(size, stamp or f"{modified}", modified)
-
-
-def _moment(entry: dict[str, Any]) -> float:
-    for key in ("LastModified", "last_modified", "mtime", "modified", "created", "updated"):
-        told = entry.get(key)
-        if isinstance(told, (int, float)):
-            return float(told)
-        if isinstance(told, datetime):
-            return told.timestamp()
-        if isinstance(told, str):
-            with suppress(ValueError):
-                return datetime.fromisoformat(told).timestamp()
-    return 0.0

@@ -33,12 +33,13 @@ from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket, Found
 from digital_experiments.remote.names import RECORDS, id_of, is_record, is_safe, kind, listed
 from digital_experiments.remote.opening import (
+    PLACE,
     SEEN,
     bucket_of,
-    copies_folder,
     download,
     folder_for,
     is_known,
+    known_places,
 )
 from digital_experiments.remote.outbox import Outbox, blob_object
 from digital_experiments.remote.places import Place
@@ -66,7 +67,6 @@ from digital_experiments.store.records import (
 )
 from digital_experiments.upkeep.references import names_in
 
-_PLACE = ".place.json"
 _BEAT = 10.0  # seconds between two signs of life of a run
 _CHUNK = 2000  # objects that are fetched before they are written
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
@@ -109,7 +109,7 @@ class WorkingCopy:
         self._whole: set[str] = set()
         make_folder(folder)
         told = {"uri": place.uri, "endpoint": place.endpoint}
-        write_here(folder, _PLACE, json.dumps(told).encode())
+        write_here(folder, PLACE, json.dumps(told).encode())
         follow(folder, self)
 
     def _renew_lock(self) -> None:
@@ -581,11 +581,4 @@ def working_copy(place: Place) -> WorkingCopy:
 
 def working_copies() -> list[WorkingCopy]:
     """The working copies that this machine has of stores on buckets."""
-    found = []
-    for name in sorted(listed(copies_folder(), folders=True)):
-        with suppress(OSError, ValueError, KeyError):
-            told = json.loads(read_bytes(f"{copies_folder()}/{name}/{_PLACE}"))
-            options = {"endpoint_url": told["endpoint"]} if told.get("endpoint") else {}
-            place = Place(told["uri"], options)
-            found.append(_copies.get(place.key) or working_copy(place))
-    return found
+    return [_copies.get(place.key) or working_copy(place) for place in known_places()]

@@ -222,12 +222,11 @@ def _config(place: Place) -> tuple[Any, Any]:
     for name in _OF_S3FS:
         options.pop(name, None)
     config = {_word(name): value for name, value in {**options, **inner}.items()}
-    endpoint = place.endpoint
-    if endpoint:
-        config["endpoint"] = endpoint
-        client.setdefault("allow_http", endpoint.startswith("http://"))
+    if place.endpoint:
+        config["endpoint"] = place.endpoint
         if not config.keys() & {"region", "default_region"}:
             config["region"] = os.environ.get("AWS_REGION", "us-east-1")
+    client.setdefault("allow_http", str(config.get("endpoint")).startswith("http://"))
     return {name: value for name, value in config.items() if value is not None}, client
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 
 from digital_experiments.digest import short_hash
-from digital_experiments.errors import BucketUnreachable, InvalidName
-from digital_experiments.files import make_folder
-from digital_experiments.remote.buckets import Bucket, Found, FsspecBucket
-from digital_experiments.remote.names import is_safe
+from digital_experiments.errors import BucketUnreachable, InvalidName, OfflineWarning
+from digital_experiments.faults import warn_user
+from digital_experiments.files import make_folder, read_bytes
+from digital_experiments.remote.buckets import Bucket, Found
+from digital_experiments.remote.filesystems import bucket_by_fsspec
+from digital_experiments.remote.names import is_safe, listed
 from digital_experiments.remote.places import OBJECT_STORES, Place
 from digital_experiments.store.layout import BLOBS, NOTES, RUNNING, STORAGE, TRASH
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names, split_name
+
+PLACE = ".place.json"
+"""What tells whose working copy a folder is, in the folder."""
 
 SEEN = ".seen.json"
 """What was in a bucket when it was last looked at, in the folder of the working copy."""
@@ -40,7 +47,7 @@ def bucket_of(place: Place) -> Bucket:
             from digital_experiments.remote.agent import AgentBucket
 
             return AgentBucket(place)
-    return FsspecBucket(place)
+    return bucket_by_fsspec(place)
 
 
 def folder_for(place: Place) -> str:
@@ -120,7 +127,42 @@ def is_on_bucket(place: Place) -> bool:
 
 
 def stores_on_bucket(place: Place) -> list[Place]:
-    """The stores that lie at a place, sorted by name."""
+    """The stores that lie at a place, sorted by name.
+
+    Raises
+    ------
+    BucketUnreachable
+        If the bucket does not answer, and this machine has seen none of them before.
+    """
+    try:
+        return _stores_there(place)
+    except BucketUnreachable as problem:
+        known = known_stores(place)
+        if not known:
+            raise
+        warn_user(f"{problem} Told are the stores that this machine has seen.", OfflineWarning)
+        return known
+
+
+def known_stores(place: Place) -> list[Place]:
+    """The stores at a place that this machine has seen, sorted by name."""
+    inside = [known for known in known_places() if known.uri.rpartition("/")[0] == place.uri]
+    children = [place.child(known.name) for known in inside]
+    return sorted((c for c in children if is_known(folder_for(c))), key=lambda child: child.uri)
+
+
+def known_places() -> list[Place]:
+    """Where the stores lie of which this machine has working copies."""
+    found = []
+    for name in sorted(listed(copies_folder(), folders=True)):
+        with suppress(OSError, ValueError, KeyError):
+            told = json.loads(read_bytes(f"{copies_folder()}/{name}/{PLACE}"))
+            options = {"endpoint_url": told["endpoint"]} if told.get("endpoint") else {}
+            found.append(Place(told["uri"], options))
+    return found
+
+
+def _stores_there(place: Place) -> list[Place]:
     bucket = bucket_of(place)
     _, folders = bucket.here("")
     looks = bucket.each([("here", folder) for folder in folders])

@@ -178,15 +178,15 @@ class Outbox:
                 self._remove_others(contents, {name for name, _ in files})
             calls = [("write", name, data, self._is_new(name)) for name, data in contents.items()]
             answers = self._bucket().many(calls, told)
-        if time.monotonic() - begun > 2 * FRESH:  # somebody may have collected them meanwhile
-            self._seen_blobs.clear()
-            self._ensure(blobs)
         for (name, data), answer in zip(contents.items(), answers, strict=True):
             if isinstance(answer, FileExistsError):
                 self._compare(name, data)
             elif isinstance(answer, Exception):
                 raise answer
             self.sent += 1
+        if time.monotonic() - begun > 2 * FRESH:  # somebody may have collected them meanwhile
+            self._seen_blobs.clear()
+            self._ensure(blobs)
 
     def _remove_others(self, records: Iterable[str], files: set[str]) -> None:
         """Remove the files of runs that are replaced, and have them no more."""
@@ -254,7 +254,7 @@ class Outbox:
             return
         old = [b for b in unsure if b not in self._new_blobs]
         sizes = self._bucket().many([("size", blob_object(b)) for b in old])
-        missing = {b for b, size in zip(old, sizes, strict=True) if isinstance(size, Exception)}
+        missing = {b for b, size in zip(old, sizes, strict=True) if _is_missing(size)}
         wanted = [b for b in unsure if b in missing or b in self._new_blobs]
         paths = {b: f"{blob_folder(self._folder, b)}/{b}" for b in wanted}
         here = [b for b in wanted if os.path.exists(paths[b])]
@@ -275,6 +275,13 @@ def files_in(folder: str) -> Iterator[str]:
         for name in sorted(names):
             if os.path.isfile(f"{place}/{name}"):
                 yield f"{place}/{name}"
+
+
+def _is_missing(answer: object) -> bool:
+    """Whether what was asked for is not there; anything else that went wrong is raised."""
+    if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+        raise answer
+    return isinstance(answer, Exception)
 
 
 def blob_object(name: str) -> str:

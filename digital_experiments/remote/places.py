@@ -112,9 +112,10 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
     if isinstance(root, Place):
         return replace(root, options=dict(options)) if options else root
     if hasattr(root, "ls") and hasattr(root, "protocol"):
-        return _of_filesystem(root, "")
+        is_local = protocol_of(root) in LOCAL
+        return Path(getattr(root, "path", os.sep)) if is_local else _of_filesystem(root, "")
     if hasattr(root, "fs") and hasattr(root, "path") and not isinstance(root, Path):
-        if _protocol(root.fs) in LOCAL:
+        if protocol_of(root.fs) in LOCAL:
             return Path(root.path)
         return _of_filesystem(root.fs, root.path)
     if not isinstance(root, (str, os.PathLike)):
@@ -202,7 +203,8 @@ def _check_installed(scheme: str) -> None:
         raise ImportError(f"{scheme}:// needs another package: {what}.") from problem
 
 
-def _protocol(filesystem: Any) -> str:
+def protocol_of(filesystem: Any) -> str:
+    """The scheme of a file system; of one in a folder of another, that of the other."""
     inner = filesystem.fs if getattr(filesystem, "protocol", "") == "dir" else filesystem
     protocol = inner.protocol
     return protocol if isinstance(protocol, str) else str(protocol[0])
@@ -210,8 +212,7 @@ def _protocol(filesystem: Any) -> str:
 
 def _of_filesystem(filesystem: Any, path: str) -> Place:
     """A file system; one of a folder is named by the folder."""
-    protocol = _protocol(filesystem)
+    protocol = protocol_of(filesystem)
     inside = filesystem.path if getattr(filesystem, "protocol", "") == "dir" else ""
     whole = "/".join(part.strip("/") for part in (inside, path) if part.strip("/"))
-    slash = "/" if protocol in LOCAL else ""
-    return Place(f"{protocol}://{slash}{whole}", {}, filesystem, path.strip("/"))
+    return Place(f"{protocol}://{whole}", {}, filesystem, path.strip("/"))

@@ -279,3 +279,18 @@ def test_an_outage_makes_nobody_of_a_shared_sweep_run_a_config_twice(
     store = open_experiment(root)
     assert sorted(o.result for o in store.observations()) == list(range(120))
     assert store.check()
+
+
+def test_a_registry_out_of_reach_shows_what_this_machine_has_seen(
+    own_server: Server, impatient: None
+) -> None:
+    uri = f"s3://{BUCKET}/{uuid4().hex}"
+    make(f"{uri}/train")(1)
+    assert Registry(uri).experiments() == ["train"]
+    own_server.kill()
+    with pytest.warns(OfflineWarning, match="this machine has seen"):
+        assert Registry(uri).experiments() == ["train"]
+    with pytest.warns(OfflineWarning):
+        assert Registry(uri).load("train").result == 2
+    with pytest.raises(BucketUnreachable):
+        Registry(f"s3://{BUCKET}/another").experiments()
