@@ -175,15 +175,8 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
         run.cache_key = key
         return run
 
-    def _call(
-        self,
-        config: Config,
-        args: Any,
-        kwargs: Any,
-        key: str | None = None,
-        plan: Assignment | None = None,
-    ) -> Any:
-        with self._run(config, key, plan) as run:
+    def _call(self, config: Config, args: Any, kwargs: Any, key: str | None = None) -> Any:
+        with self._run(config, key) as run:
             run.result = result = self.function(*args, **kwargs)
         self._keep(key, run)
         return result

@@ -83,8 +83,7 @@ class Runnable(Protocol):
     @property
     def _bind(self) -> Binder: ...
     def _config(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Config: ...
-    def _run(self, config: Config) -> Run: ...
-    def _call(self, config: Config, args: Any, kwargs: Any, *, plan: Assignment) -> Any: ...
+    def _run(self, config: Config, *, plan: Assignment | None = None) -> Run: ...
     @property
     def _is_plain(self) -> bool: ...
 
@@ -130,20 +129,12 @@ class Worker:
 
     def carry_out(self, plan: Assignment, call: Call) -> Outcome:
         """Make the run that is planned; its exception is part of the outcome."""
+        work = self._conduct if self.experiment._is_plain else self._assign
+        return _outcome(plan, problem_of(work, plan, call))
+
+    def _conduct(self, plan: Assignment, call: Call) -> None:
         asked = self.experiment
-        try:
-            if asked._is_plain:
-                config = call.config or asked._config(call.args, call.kwargs)
-                asked._call(config, call.args, call.kwargs, plan=plan)
-            else:
-                self._assign(plan, call)
-        except RunPruned:
-            return _outcome(plan, None)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as problem:  # sys.exit, too, ends this run and no other
-            return _outcome(plan, problem)
-        return _outcome(plan, None)
+        conduct(asked.function, asked._run(config_of(asked, call), plan=plan), call)
 
     def _assign(self, plan: Assignment, call: Call) -> None:
         """Have the call find its plan, however it comes to its run."""
@@ -169,6 +160,30 @@ class Worker:
         except (Exception, SystemExit) as problem:
             error = problem
         return Answer([_outcome(plan, error)], time.perf_counter() - begun, 0.0)
+
+
+def config_of(experiment: Runnable, call: Call) -> Config:
+    """What the arguments of a call are bound to."""
+    return call.config or experiment._config(call.args, call.kwargs)
+
+
+def conduct(function: Callable[..., Any], run: Run, call: Call) -> None:
+    """Call a plain function within its run."""
+    with run:
+        run.result = function(*call.args, **call.kwargs)
+
+
+def problem_of(work: Callable[..., object], *args: Any) -> BaseException | None:
+    """What a run raises; nothing if it completes, or is pruned."""
+    try:
+        work(*args)
+    except RunPruned:
+        return None
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as problem:  # sys.exit, too, ends this run and no other
+        return problem
+    return None
 
 
 def _awaited(value: Any) -> None:

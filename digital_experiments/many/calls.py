@@ -72,7 +72,7 @@ class Counted:
 Numbered = tuple[int, Call]
 
 
-def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
+def calls_of(configs: Any, binder: Binder, binds: bool = False) -> list[Call] | Iterator[Call]:
     """Calls for configs; those that are at hand are all checked before one is made.
 
     Parameters
@@ -82,6 +82,8 @@ def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
         parameter, or what gives them one after another. A Call is taken as it is.
     binder
         What knows the parameters.
+    binds
+        Whether the calls are to have what their arguments are bound to.
 
     Raises
     ------
@@ -93,28 +95,29 @@ def calls_of(configs: Any, binder: Binder) -> list[Call] | Iterator[Call]:
     if isinstance(configs, (str, bytes, Mapping)) or not isinstance(configs, Iterable):
         raise TypeError(f"map expects configs, such as [{{'lr': 0.1}}], not {configs!r:.80}.")
     at_hand = hasattr(configs, "__len__")
-    checked = (_call(n, config, binder) for n, config in enumerate(configs))
+    fit = binder if binds else binder.check
+    checked = (_call(n, config, fit) for n, config in enumerate(configs))
     return list(checked) if at_hand else checked
 
 
-def _call(number: int, config: Any, binder: Binder) -> Call:
+def _call(number: int, config: Any, fit: Callable[..., dict[str, Any] | None]) -> Call:
     if type(config) is Call:
         return config
-    if type(config) is dict:
-        call = Call((), config.copy())
-    elif type(config) is Planned:
-        call = Call((), dict(config), config.watch, config.facts)
-    elif isinstance(config, Mapping):
-        call = Call((), dict(config))
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if isinstance(config, (dict, Mapping)):
+        kwargs = dict(config)
     elif isinstance(config, tuple):
-        call = Call(config, {})
+        args = config
     else:
         raise TypeError(
             f"Config {number} must be a dict of parameters or a tuple of arguments, not "
             f"{config!r:.80}."
         )
     try:
-        binder.check(call.args, call.kwargs)
+        bound = fit(args, kwargs)
     except TypeError as problem:
         raise TypeError(f"Config {number}, {config!r:.200}, does not fit: {problem}") from None
-    return call
+    if type(config) is Planned:
+        return Call(args, kwargs, config.watch, config.facts, bound)
+    return Call(args, kwargs, None, None, bound)

@@ -22,7 +22,16 @@ from digital_experiments.executors import Executor, SerialExecutor, WorkerDied, 
 from digital_experiments.faults import warn_of_trouble
 from digital_experiments.followed import Follower, follower_of
 from digital_experiments.ids import new_id
-from digital_experiments.many.attempts import Answer, Attempt, Outcome, Runnable, Worker
+from digital_experiments.many.attempts import (
+    Answer,
+    Attempt,
+    Outcome,
+    Runnable,
+    Worker,
+    conduct,
+    config_of,
+    problem_of,
+)
 from digital_experiments.many.calls import Call, Numbered, calls_of
 from digital_experiments.many.pace import Pace
 from digital_experiments.many.tally import Tally, told
@@ -38,6 +47,10 @@ ON_ERROR = ("record", "raise")
 _PAUSE = 0.1  # seconds
 _SOON = 0.01  # seconds
 _THERE, _NONE_NOW, _ALL = "there", "none now", "all"  # what is known of further calls
+
+
+Made = tuple[Observation, BaseException | None]
+"""What came of a call, and what it raised."""
 
 
 class Errand(NamedTuple):
@@ -75,8 +88,8 @@ class Many:
     ahead : int, optional
         How many calls are taken for each worker before it has ended the one it is at; by default
         as many as keep it busy.
-    on_end : callable
-        Told the number of each call that is done, and its outcome.
+    on_end : callable, optional
+        Told the number of each call that is done, the observation's id and its status.
     """
 
     def __init__(
@@ -88,7 +101,7 @@ class Many:
         raises: bool,
         total: int | None = None,
         ahead: int | None = None,
-        on_end: Callable[[int, Outcome], None] = lambda number, outcome: None,
+        on_end: Callable[[int, str, str], None] | None = None,
     ) -> None:
         self.experiment = experiment
         self.executor = executor
@@ -153,23 +166,43 @@ class Many:
                     callback.end(nobody)
 
     def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
-        worker = Worker(self.experiment)
+        make = self._make_plainly if self.experiment._is_plain else self._make_specially
         for numbered in calls:
             if numbered is None:
                 time.sleep(_PAUSE)
                 continue
             number, call = numbered
-            facts, left = self._facts_of(call), self.retries
-            while True:
-                plan = Assignment(self.experiment, new_id(), facts, False, call.watch)
-                outcome = worker.carry_out(plan, call)
-                if outcome.error is None or not left:
+            made, error = make(call, call.facts)
+            for _ in range(self.retries if error is not None else 0):
+                made, error = make(call, {**(call.facts or {}), "retry_of": made.id})
+                if error is None:
                     break
-                facts, left = {**self._facts_of(call), "retry_of": outcome.id}, left - 1
-            self.on_end(number, outcome)
-            if outcome.error is not None and self.raises:
-                raise outcome.error
-            yield number, self._observation(outcome)
+            if self.on_end is not None:
+                self.on_end(number, made.id, made.status)
+            if error is not None and self.raises:
+                raise error
+            yield number, made
+
+    def _make_plainly(self, call: Call, facts: dict[str, Any] | None) -> Made:
+        """Make the run of a plain function, in this thread."""
+        asked = self.experiment
+        run = asked._run(config_of(asked, call))
+        if facts is not None:
+            run.facts.update(facts)
+        if call.watch is not None:
+            run.watch = call.watch
+        error = problem_of(conduct, asked.function, run, call)
+        made = run.observation
+        if made is not None and not run.recorded:
+            return made, error
+        return asked.backend.later(run.id, "failed" if made is None else made.status), error
+
+    def _make_specially(self, call: Call, facts: dict[str, Any] | None) -> Made:
+        """Make the run of any other, in this thread."""
+        told = self._facts if facts is None else {**self._facts, **facts}
+        plan = Assignment(self.experiment, new_id(), told, False, call.watch)
+        outcome = Worker(self.experiment).carry_out(plan, call)
+        return self._observation(outcome), outcome.error
 
     def _facts_of(self, call: Call) -> dict[str, Any]:
         return self._facts if call.facts is None else {**self._facts, **call.facts}
@@ -236,7 +269,8 @@ class Many:
                 attempt = Attempt(new_id(), errand.attempt.call, facts)
                 self._again.append(Errand(errand.number, errand.left - 1, attempt))
                 continue
-            self.on_end(errand.number, outcome)
+            if self.on_end is not None:
+                self.on_end(errand.number, outcome.id, outcome.status)
             if outcome.error is not None and self.raises:
                 raise outcome.error
             yield errand.number, self._observation(outcome)
@@ -343,7 +377,7 @@ def many(
         )
     if chosen.awaits and not is_coroutine(experiment):
         raise ValueError(f"{executor!r} is for coroutine functions; {experiment.name!r} is none.")
-    calls = calls_of(configs, experiment._bind)
+    calls = calls_of(configs, experiment._bind, binds=not chosen.travels)
     if not calls:
         return iter(())
     if chosen.travels:

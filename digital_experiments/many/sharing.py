@@ -9,7 +9,7 @@ from digital_experiments.config import Config, recorded_key
 from digital_experiments.errors import RecordingWarning
 from digital_experiments.faults import warn_user
 from digital_experiments.followed import follower_of, shown_name
-from digital_experiments.many.attempts import Outcome, Runnable
+from digital_experiments.many.attempts import Runnable
 from digital_experiments.many.calls import Call
 from digital_experiments.selection import STATUSES
 from digital_experiments.store.claims import Claims
@@ -138,14 +138,14 @@ class Sharing:
             self._done.update(self._look())
         self._done.update({key: told.id for key, told in ended.items()})
 
-    def ended(self, number: int, outcome: Outcome) -> None:
+    def ended(self, number: int, id: str, status: str) -> None:
         """Tell the others that a call is done."""
         key = self._keys.pop(number, None)
         if key is not None:
-            self._done[key] = outcome.id
+            self._done[key] = id
             with self._alone_if_it_fails():
                 if self._claims is not None:
-                    self._claims.release(key, outcome.id, outcome.status)
+                    self._claims.release(key, id, status)
 
     def close(self) -> None:
         """Give back what was claimed."""

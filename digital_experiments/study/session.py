@@ -32,7 +32,6 @@ from digital_experiments.study.plans import (
     Plan,
     config_mark,
     plain_config,
-    seed_of,
 )
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ _log = logging.getLogger("digital_experiments")
 _warned: set[str] = set()
 _HOW = ("retries", "timeout")
 _OWN = frozenset({"default_rng", "Generator", "Random", "RandomState", "SeedSequence", "PRNGKey"})
-
-
-Ended = tuple[str, int, Observation]
-"""A run that has ended: its condition, its number, and what came of it."""
 
 
 class Session:
@@ -84,7 +79,7 @@ class Session:
         self.explored = explored
         self.conditions = study.conditions
         self.experiment = study.seeded()
-        self.done: list[Ended] = []
+        self.done: list[Replicate] = []
         self.plan: Plan | None = None
 
     def run(self, stopped: Event | None = None) -> Outcome:
@@ -96,26 +91,20 @@ class Session:
 
     def runs(self) -> Iterator[Replicate]:
         """Make all runs, and give each when it ends."""
-        for name, number, observation in self._made():
-            assert self.plan is not None
-            yield Replicate(name, number, seed_of(self.plan.seed, number), observation)
+        yield from self._made()
 
-    def _made(self) -> Iterator[Ended]:
+    def _made(self) -> Iterator[Replicate]:
         """Write the plan, then make the runs that are missing."""
         study = self.study
         if call_kind(study.experiment.function) == "coroutine":
             refuse_in_loop("await study.arun(...), or await outcome.aconfirm(...)")
         self.plan, known = self._planned()
         plan = self.plan
-        self.done = [
-            (name, number, observation)
-            for name, number, _, observation in known
-            if observation.status == "completed"
-        ]
-        there = {(name, number) for name, number, _ in self.done}
+        self.done = [one for one in known if one.observation.status == "completed"]
+        there = {(one.treatment, one.number) for one in self.done}
         missing = [
-            (name, number)
-            for number in range(plan.replicates)
+            (name, number, seed)
+            for number, seed in enumerate(plan.seeds)
             for name in self.conditions
             if (name, number) not in there
         ]
@@ -128,18 +117,18 @@ class Session:
         )
         tells = _log.isEnabledFor(logging.INFO)
         for place, observation in made:
-            ended = (*missing[place], observation)
-            self.done.append(ended)
+            one = Replicate(*missing[place], observation)
+            self.done.append(one)
             if tells:
-                _log_run(study.name, ended, len(self.done), plan.size)
-            yield ended
+                _log_run(study.name, one, len(self.done), plan.size)
+            yield one
 
     def outcome(self) -> Outcome:
         """What came of it, once all runs have ended."""
         assert self.plan is not None
         study, plan = self.study, self.plan
         plans = study.plans
-        completed = sum(observation.status == "completed" for _, _, observation in self.done)
+        completed = sum(one.observation.status == "completed" for one in self.done)
         plans.end(plan, completed)
         version = next(n for n, known in enumerate(plans.all(), 1) if known.id == plan.id)
         if plan.kind == CONFIRMATION and completed < plan.size:
@@ -147,9 +136,7 @@ class Session:
         retention = study.retention or study.experiment._options["retention"]
         if retention is not None:
             self._retain(retention)
-        seeds = plan.seeds
-        replicates = [Replicate(name, n, seeds[n], found) for name, n, found in self.done]
-        outcome = Outcome(study, plan, version, replicates)
+        outcome = Outcome(study, plan, version, self.done)
         _log.info("study %s: %d of %d runs completed", study.name, completed, plan.size)
         _tell(reversed(self._listeners()), "study_end", outcome)
         return outcome
@@ -171,18 +158,17 @@ class Session:
     def _listeners(self) -> list[Callback]:
         return [*self.experiment.callbacks]
 
-    def _calls(self, plan: Plan, runs: Sequence[tuple[str, int]]) -> Iterator[Call]:
+    def _calls(self, plan: Plan, runs: Sequence[tuple[str, int, int]]) -> Iterator[Call]:
         """The calls of runs, with their seeds, and what their metadata tell of the study."""
         takes_seed = self.study.takes_seed
         told = {"name": plan.study, "plan": plan.id, "digest": plan.digest}
         parts = {name: {**told, "treatment": name} for name in self.conditions}
         whole = {name: self.study.complete(c) for name, c in self.conditions.items()}
-        seeds = plan.seeds
-        for name, number in runs:
+        for name, number, seed in runs:
             config, bound = self.conditions[name], whole[name]
             if takes_seed:
-                config, bound = {**config, _SEED: seeds[number]}, {**bound, _SEED: seeds[number]}
-            facts = {"seed": seeds[number], "study": {**parts[name], "replicate": number}}
+                config, bound = {**config, _SEED: seed}, {**bound, _SEED: seed}
+            facts = {"seed": seed, "study": {**parts[name], "replicate": number}}
             yield Call((), config, None, facts, bound)
 
     def _planned(self) -> tuple[Plan, list[Replicate]]:
@@ -248,9 +234,8 @@ def new_plan(
     )
 
 
-def _log_run(study: str, ended: Ended, done: int, size: int) -> None:
-    name, number, observation = ended
-    told = (study, done, size, number, name, observation.status)
+def _log_run(study: str, one: Replicate, done: int, size: int) -> None:
+    told = (study, done, size, one.number, one.treatment, one.observation.status)
     _log.info("study %s: %d of %d: replicate %d of %s %s", *told)
 
 
