@@ -116,9 +116,9 @@ class Backend(ABC):
         """What changes whenever a record comes or goes; None if nothing tells."""
         return None
 
-    def names(self) -> list[str]:
-        """What :meth:`scan` takes: here, ids with an ending, as names of files have one."""
-        return [f"{id}{_ENDING}" for id in sorted(self.all_ids())]
+    def listing(self) -> bytes:
+        """What :meth:`scan` takes, a line each: here, ids with an ending, as files have one."""
+        return os.fsencode("\n".join(f"{id}{_ENDING}" for id in sorted(self.all_ids())))
 
     def scan(self, names: list[str]) -> Iterator[Scanned]:
         """Name, id and record of each; a problem if it is damaged, None if it is gone."""

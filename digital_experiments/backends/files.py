@@ -237,12 +237,12 @@ class FileBackend(Backend):
         self._refresh()
         return folder_state(self._folder)
 
-    def names(self) -> list[str]:
-        """All names in the folder, in the order in which the system gives them."""
+    def listing(self) -> bytes:
+        """All names in the folder, in the order in which the system gives them, a line each."""
         try:
-            return os.listdir(self._folder)
+            return b"\n".join(os.listdir(os.fsencode(self._folder)))
         except FileNotFoundError:
-            return []
+            return b""
 
     def scan(self, names: list[str]) -> Iterator[Scanned]:
         """Name, id and record of each file; a problem if it is damaged, None if it is no record."""

@@ -40,8 +40,8 @@ class Source(Protocol):
     def state(self) -> list[int] | None:
         """What changes whenever a record comes or goes; None if nothing tells."""
 
-    def names(self) -> list[str]:
-        """The names of its files, others than records too."""
+    def listing(self) -> bytes:
+        """The names of its files, others than records too, a line each."""
 
     def scan(self, names: list[str]) -> Iterator[Scanned]:
         """Name, id and record of each of them; a problem if it is damaged, None if it is none."""

@@ -109,7 +109,7 @@ class Index:
         self.vanished_names: set[str] = set()
         self._kind_of: dict[Key, Kind] = {}
         self._version = -1
-        self._seen: str | None = None
+        self._seen: bytes | None = None
         self._saved_at = 0.0
         self._packs = False
         self._meta: dict[str, Any] = {}
@@ -248,8 +248,7 @@ class Index:
     def _update_records(self, state: list[int] | None) -> None:
         listed_at = time.time()
         known = self._listing()  # before the folder is listed: what is gone by then is gone
-        names = self.source.names()
-        listing = "\n".join(names)
+        listing = self.source.listing()
         changes = difference(known, listing)
         settled = state is not None and is_settled(state, listed_at)
         if not (changes.added or changes.gone or self.damaged):
@@ -260,16 +259,17 @@ class Index:
             self._drop_chunks()
             self._drop_flight()
             if changes.gone:
-                self._remove(changes.gone, names)
+                self._remove(changes.gone, listing)
             wanted = [name for name in changes.added if name not in self.damaged]
             self._add(self._unknown(wanted) + list(self.damaged))
             if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SAVED:
-                self._put("listing", os.fsencode(listing), packed=False)
+                self._put("listing", listing, packed=False)
                 self._put("added", b"", packed=False)
                 self._saved_at = listed_at
             else:
-                added = "\n".join([*filter(None, [self._kept("added")]), *changes.added])
-                self._put("added", os.fsencode(added), packed=False)
+                more = map(os.fsencode, changes.added)
+                added = b"\n".join([*filter(None, [self._kept("added")]), *more])
+                self._put("added", added, packed=False)
             self._keep_state(state if settled else None)
         self._seen = listing
 
@@ -287,21 +287,21 @@ class Index:
 
         self.read(remove)
 
-    def _listing(self) -> str:
+    def _listing(self) -> bytes:
         """The listing that the tables are up to."""
         if self._seen is not None:
             return self._seen
         listing, added = self._kept("listing"), self._kept("added")
         if not added:
             return listing
-        return "\n".join(sorted({*listing.split("\n"), *added.split("\n")} - {""}))
+        return b"\n".join(sorted({*listing.split(b"\n"), *added.split(b"\n")} - {b""}))
 
-    def _kept(self, key: str) -> str:
+    def _kept(self, key: str) -> bytes:
         """A text of names; of those that were added since the listing was kept whole, or of all."""
         assert self._database is not None
         query = "SELECT value FROM meta WHERE key = ?"
         found = self._database.execute(query, [key]).fetchone()
-        return os.fsdecode(found[0]) if found else ""
+        return bytes(found[0]) if found else b""
 
     def _unknown(self, names: list[str]) -> list[str]:
         """Those of a few names whose records are not in the table yet."""
@@ -351,7 +351,7 @@ class Index:
         if state != self._meta.get("state"):
             self._put("state", state)
 
-    def _remove(self, gone: set[str], names: list[str]) -> None:
+    def _remove(self, gone: set[str], listing: bytes) -> None:
         assert self._database is not None
         run = self._database.execute
         whole = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
@@ -369,7 +369,7 @@ class Index:
             self._database.executemany(query, [(name, seen) for name in vanished])
             self.vanished_names |= vanished
         ids = {name.rpartition(".")[0] for name in gone}
-        self._add([name for name in names if name.rpartition(".")[0] in ids])
+        self._add([name for name in _lines(listing) if name.rpartition(".")[0] in ids])
 
     def _add(self, names: list[str]) -> None:
         """Put the records of files into the tables."""
@@ -603,22 +603,25 @@ def _rests(kind: Kind, rows: Rows) -> Iterator[bytes]:
         yield pickle.dumps(whole, 5) if rest is None else rest
 
 
-def difference(known: str, listing: str) -> Changes:
+def difference(known: bytes, listing: bytes) -> Changes:
     """The lines that one text has and the other has not, in little time if they are few."""
     if known == listing:
         return Changes(set(), set())
     if not known:
-        return Changes(set(listing.split("\n")) - {""}, set())
+        return Changes(_lines(listing), set())
     m, n = len(known), len(listing)
     most = min(m, n)
     same = _agreed(most, lambda a, b: known[a:b] == listing[a:b])
-    start = known.rfind("\n", 0, same) + 1
+    start = known.rfind(b"\n", 0, same) + 1
     same = _agreed(most - start, lambda a, b: known[m - b : m - a] == listing[n - b : n - a])
-    newline = known.find("\n", m - same)
+    newline = known.find(b"\n", m - same)
     end = 0 if newline < 0 else m - newline - 1
-    before = set(known[start : m - end].split("\n"))
-    after = set(listing[start : n - end].split("\n"))
-    return Changes(after - before - {""}, before - after - {""})
+    before, after = _lines(known[start : m - end]), _lines(listing[start : n - end])
+    return Changes(after - before, before - after)
+
+
+def _lines(listing: bytes) -> set[str]:
+    return set(os.fsdecode(listing).split("\n")) - {""}
 
 
 def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:

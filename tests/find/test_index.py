@@ -136,7 +136,7 @@ def test_a_settled_folder_is_not_listed_again(
     state = [0, 0, past, past]
     monkeypatch.setattr(type(square.backend), "state", lambda self: state)
     assert results(square) == SQUARES
-    monkeypatch.setattr(type(square.backend), "names", lambda self: pytest.fail("was listed"))
+    monkeypatch.setattr(type(square.backend), "listing", lambda self: pytest.fail("was listed"))
     assert results(square) == SQUARES
     assert len(square.to_dataframe()) == 10
 
@@ -283,13 +283,13 @@ names = st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=3
 
 @given(names, names)
 def test_the_difference_of_two_listings(before: list[str], after: list[str]) -> None:
-    changes = difference("\n".join(before), "\n".join(after))
+    changes = difference("\n".join(before).encode(), "\n".join(after).encode())
     assert changes.added == set(after) - set(before)
     assert changes.gone == set(before) - set(after)
 
 
 def test_a_difference_does_not_depend_on_order() -> None:
-    changes = difference("a\nb\nc\nd", "d\nb\ne\na")
+    changes = difference(b"a\nb\nc\nd", b"d\nb\ne\na")
     assert (changes.added, changes.gone) == ({"e"}, {"c"})
 
 
