@@ -260,7 +260,7 @@ class Index:
             self._drop_flight()
             if changes.gone:
                 self._remove(changes.gone, listing)
-            wanted = [name for name in changes.added if name not in self.damaged]
+            wanted = changes.added - self.damaged.keys() if self.damaged else changes.added
             self._add(self._unknown(wanted) + list(self.damaged))
             if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SAVED:
                 self._put("listing", listing, packed=False)
@@ -303,7 +303,7 @@ class Index:
         found = self._database.execute(query, [key]).fetchone()
         return bytes(found[0]) if found else b""
 
-    def _unknown(self, names: list[str]) -> list[str]:
+    def _unknown(self, names: set[str]) -> list[str]:
         """Those of a few names whose records are not in the table yet."""
         assert self._database is not None
         if len(names) > _FEW or not names:
@@ -470,6 +470,8 @@ class Index:
     def _find_again(self, names: list[str]) -> None:
         """Forget what is known of files that are looked at again."""
         assert self._database is not None
+        if not (self.damaged or self.vanished_names):
+            return
         for name in self.damaged.keys() & set(names):
             del self.damaged[name]
             self._database.execute("DELETE FROM damaged WHERE name = ?", (name,))
@@ -621,7 +623,9 @@ def difference(known: bytes, listing: bytes) -> Changes:
 
 
 def _lines(listing: bytes) -> set[str]:
-    return set(os.fsdecode(listing).split("\n")) - {""}
+    lines = set(os.fsdecode(listing).split("\n"))
+    lines.discard("")
+    return lines
 
 
 def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:
