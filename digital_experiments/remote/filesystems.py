@@ -33,6 +33,7 @@ _FINAL = (
 )
 _TIMEOUTS = ("timeout", "banner_timeout", "auth_timeout")
 _SILENCE = 20.0  # seconds
+_PARTIAL = ".tmp"
 _memory = threading.Lock()
 T = TypeVar("T")
 
@@ -59,7 +60,8 @@ class FsspecBucket(Bucket):
         super().__init__()
         self._place = place
         self._lock: Any = _memory if place.is_in_process else nullcontext()
-        self._opened: tuple[Any, str] | None = None
+        self._fs: Any = None
+        self._root = ""
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and the place's path in it."""
@@ -109,11 +111,6 @@ class FsspecBucket(Bucket):
         with suppress(FileNotFoundError):
             self._asked(lambda fs: fs.rm_file(self._path(name)))
 
-    @property
-    def _root(self) -> str:
-        assert self._opened is not None
-        return self._opened[1]
-
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._root, name) if part)
 
@@ -126,9 +123,9 @@ class FsspecBucket(Bucket):
         for pause in pauses():
             try:
                 with self._lock:
-                    if self._opened is None:
-                        self._opened = self._open()
-                    return work(self._opened[0])
+                    if self._fs is None:
+                        self._fs, self._root = self._open()
+                    return work(self._fs)
             except _FINAL:
                 raise
             except Exception as problem:  # each file system has errors of its own
@@ -156,16 +153,9 @@ class FolderBucket(FsspecBucket):
         self._lock = threading.Lock()
 
     def _open(self) -> tuple[Any, str]:
-        import fsspec
-
         place = self._place
-        if place.filesystem is not None:
-            return _unwrapped(place.filesystem, place.path)
-        options = dict(place.options)
-        if place.scheme in ("sftp", "ssh"):
-            options = {**dict.fromkeys(_TIMEOUTS, PATIENCE), **options}
         try:
-            fs, path = fsspec.url_to_fs(place.uri, skip_instance_cache=True, **options)
+            fs, path = _connected(place)
         except Exception as problem:
             if type(problem).__name__ == "AuthenticationException":  # of paramiko
                 raise PermissionError(
@@ -173,12 +163,15 @@ class FolderBucket(FsspecBucket):
                     "storage_options=: username, password or key_filename."
                 ) from None
             raise
-        if hasattr(fs, "ftp") and hasattr(fs.ftp, "get_channel"):
+        if _is_sftp(fs):
             fs.ftp.get_channel().settimeout(_SILENCE)
         return fs, path
 
     def _begin_again(self) -> None:
-        self._opened = None
+        with self._lock, suppress(Exception):
+            lost, self._fs = self._fs, None
+            if _is_sftp(lost):
+                lost.client.close()
 
     def here(self, folder: str) -> tuple[dict[str, Found], list[str]]:  # noqa: D102
         files, folders = super().here(folder)
@@ -221,16 +214,30 @@ class FolderBucket(FsspecBucket):
         self._asked(put)
 
 
-_PARTIAL = ".tmp"
-
-
 def _is_partial(name: str) -> bool:
     last = name.rpartition("/")[2]
     return last[:1] == "." and last.endswith(_PARTIAL)
 
 
+def _connected(place: Place) -> tuple[Any, str]:
+    """The file system of a place, opened for one who uses it alone, and the path in it."""
+    import fsspec
+
+    if place.filesystem is not None:
+        return _unwrapped(place.filesystem, place.path)
+    options = dict(place.options)
+    if place.scheme in ("sftp", "ssh"):
+        options = {**dict.fromkeys(_TIMEOUTS, PATIENCE), **options}
+    opened: tuple[Any, str] = fsspec.url_to_fs(place.uri, skip_instance_cache=True, **options)
+    return opened
+
+
+def _is_sftp(fs: Any) -> bool:
+    return hasattr(fs, "ftp") and hasattr(fs.ftp, "posix_rename")
+
+
 def _move(fs: Any, partial: str, target: str, new: bool) -> None:
-    if new and hasattr(fs, "ftp") and hasattr(fs.ftp, "posix_rename"):
+    if new and _is_sftp(fs):
         try:
             fs.ftp.rename(partial, target)  # of paramiko: it never replaces a file
             return

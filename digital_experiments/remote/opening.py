@@ -16,7 +16,7 @@ from digital_experiments.files import make_folder, read_bytes
 from digital_experiments.remote.buckets import Bucket, Found
 from digital_experiments.remote.filesystems import bucket_by_fsspec
 from digital_experiments.remote.names import is_safe, listed
-from digital_experiments.remote.places import OBJECT_STORES, Place
+from digital_experiments.remote.places import Place, is_for_obstore
 from digital_experiments.store.layout import BLOBS, NOTES, RUNNING, STORAGE, TRASH
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import record_names, split_name
@@ -36,17 +36,14 @@ def bucket_of(place: Place) -> Bucket:
     ImportError
         If the package that it needs is not installed.
     """
-    if place.filesystem is None and place.scheme in OBJECT_STORES:
-        from importlib.util import find_spec
+    if place.filesystem is None and is_for_obstore(place.scheme):
+        from digital_experiments.remote import objects
 
-        if find_spec("obstore") is not None and find_spec("arro3") is not None:
-            from digital_experiments.remote import objects
+        if objects.is_usable():
+            return objects.ObjectBucket(place)
+        from digital_experiments.remote.agent import AgentBucket
 
-            if objects.is_usable():
-                return objects.ObjectBucket(place)
-            from digital_experiments.remote.agent import AgentBucket
-
-            return AgentBucket(place)
+        return AgentBucket(place)
     return bucket_by_fsspec(place)
 
 

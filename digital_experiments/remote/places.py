@@ -187,13 +187,18 @@ def _refuse_hidden_secrets(scheme: str, rest: str) -> None:
         )
 
 
-def _check_installed(scheme: str) -> None:
-    """Tell at once what has to be installed for a scheme."""
+def is_for_obstore(scheme: str) -> bool:
+    """Whether obstore serves a scheme, and is installed with what its lists need."""
     from importlib.util import find_spec
 
+    return scheme in OBJECT_STORES and all(map(find_spec, ("obstore", "arro3")))
+
+
+def _check_installed(scheme: str) -> None:
+    """Tell at once what has to be installed for a scheme."""
     from fsspec import get_filesystem_class
 
-    if scheme in OBJECT_STORES and find_spec("obstore") is not None:
+    if is_for_obstore(scheme):
         return
     try:
         get_filesystem_class(scheme)

@@ -194,6 +194,8 @@ def test_an_experiment_on_a_bucket_can_be_pickled(server: Any, s3: str) -> None:
 def test_what_has_to_be_installed_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paramiko", None)
     monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
+    for name in ("sftp", "ssh"):  # another test may have had it loaded
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, name, raising=False)
     with pytest.raises(ImportError, match=r"digital-experiments\[sftp\]"):
         make("sftp://host/x")
 
