@@ -9,7 +9,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from digital_experiments.columns import Block, flatten
+from digital_experiments.columns import Block, Flat, flatten
 from digital_experiments.errors import DamagedRecord
 from digital_experiments.observation import Notes, Observation
 from digital_experiments.store.codecs import load_pickle
@@ -97,48 +97,88 @@ class Rows(NamedTuple):
     rests: list[bytes | None]
 
 
-Groups = dict[Key, tuple[Rows, list[list[Any]]]]
-"""Rows of each kind, and their values row by row."""
+class Group:
+    """Rows of one kind, as they come: their values row by row."""
+
+    def __init__(self, flat: Flat, key: Key) -> None:
+        self.first = flat
+        self.rows = Rows(key, flat.shared, [], [], [], [])
+        self.values: list[list[Any]] = []
+        self._tells = _is_of_texts(flat.shared)
+
+    def takes(self, flat: Flat) -> bool:
+        """Whether a row is of this kind, as far as that is seen sooner than by a key."""
+        mine = self.first
+        return (
+            self._tells
+            and flat.blocks == mine.blocks
+            and flat.shared == mine.shared
+            and flat.simple == mine.simple
+        )
+
+    def add(self, id: str, record: dict[str, Plain], flat: Flat) -> None:
+        """Add the row of a record."""
+        rows = self.rows
+        rows.ids.append(id)
+        rows.starts.append(start_of(record))
+        rows.rests.append(None if flat.simple else pickle.dumps(without_pickles(record), 5))
+        self.values.append(flat.values)
+
+
+class Groups:
+    """Rows by their kinds."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Group] = {}
+        self._last: Group | None = None
+
+    def add(self, id: str, record: dict[str, Plain]) -> None:
+        """Add the row of a record."""
+        flat = flatten(record)
+        group = self._last
+        if group is None or not group.takes(flat):
+            key = kind_key(flat.blocks, flat.shared, flat.simple)
+            group = self._known.get(key)
+            if group is None:
+                group = self._known[key] = Group(flat, key)
+            self._last = group
+        group.add(id, record, flat)
+
+    def rows(self) -> list[Rows]:
+        """All of them, column by column."""
+        for group in self._known.values():
+            group.rows.columns.extend(map(_cells, zip(*group.values, strict=True)))
+        return [group.rows for group in self._known.values()]
 
 
 def prepared(source: Source, names: list[str]) -> Iterator[Prepared]:
     """What is to be put into the tables for some files, a few thousand at a time."""
     for some in batches(names, _BATCH):
         problems: dict[str, str] = {}
-        groups: Groups = {}
+        groups = Groups()
         for name, id, record in source.scan(some):
             if isinstance(record, DamagedRecord):
                 problems[name] = str(record)
             elif record is not None:
-                _prepare(id, record, groups)
-        yield Prepared(len(some), _transposed(groups), problems)
+                groups.add(id, record)
+        yield Prepared(len(some), groups.rows(), problems)
 
 
 def rows_of(records: Iterable[tuple[str, dict[str, Plain]]]) -> list[Rows]:
     """Some records with their ids as rows."""
-    groups: Groups = {}
+    groups = Groups()
     for id, record in records:
-        _prepare(id, record, groups)
-    return _transposed(groups)
+        groups.add(id, record)
+    return groups.rows()
 
 
-def _transposed(groups: Groups) -> list[Rows]:
-    for rows, values in groups.values():
-        rows.columns.extend(map(_cells, zip(*values, strict=True)))
-    return [rows for rows, _ in groups.values()]
-
-
-def _prepare(id: str, record: dict[str, Plain], groups: Groups) -> None:
-    flat = flatten(record)
-    key = kind_key(flat.blocks, flat.shared, flat.simple)
-    group = groups.get(key)
-    if group is None:
-        group = groups[key] = Rows(key, flat.shared, [], [], [], []), []
-    rows, values = group
-    rows.ids.append(id)
-    rows.starts.append(start_of(record))
-    rows.rests.append(None if flat.simple else pickle.dumps(without_pickles(record), 5))
-    values.append(flat.values)
+def _is_of_texts(value: Plain) -> bool:
+    """Whether there is nothing in it that equals a value of another type, as 1 does True."""
+    if isinstance(value, dict):
+        return all(map(_is_of_texts, value.values())) and all(type(key) is str for key in value)
+    if isinstance(value, list):
+        return all(map(_is_of_texts, value))
+    return value is None or type(value) is str
 
 
 def kind_key(blocks: tuple[Block, ...], shared: dict[str, Plain], simple: bool) -> Key:

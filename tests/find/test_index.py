@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digital_experiments import Experiment, experiment, open_experiment
+from digital_experiments import Experiment, Observation, experiment, open_experiment
+from digital_experiments.callbacks import Callback
 from digital_experiments.errors import DamagedWarning
 from digital_experiments.store.index import difference
 
@@ -360,3 +361,23 @@ def test_a_store_that_was_deleted_leaves_no_ghosts(folder: Path) -> None:
     assert run(1, 2).splitlines() == ["[1, 2]", "[2]"]
     shutil.rmtree(folder / "ghosts")
     assert run(3).splitlines() == ["[3]", "[2]"]
+
+
+def test_what_runs_have_in_common_keeps_its_types(folder: Path) -> None:
+    class Told(Callback):
+        value: Any = None
+
+        def end(self, observation: Observation) -> None:
+            observation.metadata["tags"] = ["a", self.value]
+
+    told = Told()
+
+    @experiment(root="typed", callbacks=[told])
+    def run(x: int) -> int:
+        return x
+
+    values = ["a", "a", None, 1, True, 1.0, 1, "1"]
+    for told.value in values:
+        run(0)
+    found = [o.metadata["tags"][1] for o in run.observations()]
+    assert list(map(repr, found)) == list(map(repr, values))
