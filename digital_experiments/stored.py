@@ -547,9 +547,9 @@ def _listed(places: Sequence[Path | Place]) -> str:
 def is_store(place: Path | Place) -> bool:
     """Whether a folder is a store: it holds a record, or what runs leave."""
     if isinstance(place, Place):
-        from digital_experiments.remote.opening import is_on_bucket
+        from digital_experiments.remote import copies
 
-        return is_on_bucket(place)
+        return copies.is_store(place)
     try:
         with os.scandir(place) as entries:
             return any(map(_is_of_store, entries))

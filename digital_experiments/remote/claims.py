@@ -63,13 +63,24 @@ class RemoteClaims:
     def take(self, key: str) -> bool:
         """Claim a config by its key; False if another process has it, and lives."""
         for _ in range(2):
-            with suppress(FileExistsError):
-                self._bucket.write(f"{_HELD}/{key}", self._me.encode(), new=True)
+            if key in self._own:
+                return False
+            if self._creates(f"{_HELD}/{key}"):
                 self._own[key] = False
                 return True
             if not self._is_free(key):
                 return False
         return False
+
+    def _creates(self, name: str) -> bool:
+        """Create an object that names its owner; so it is where only the answer was lost."""
+        with suppress(FileExistsError):
+            self._bucket.write(name, self._me.encode(), new=True)
+            return True
+        try:
+            return bool(self._bucket.read(name) == self._me.encode())
+        except FileNotFoundError:
+            return False
 
     def _is_free(self, key: str) -> bool:
         """Whether a claim that is held may be tried for again."""
@@ -155,9 +166,7 @@ class RemoteClaims:
     def _bury(self, key: str, owner: str) -> bool:
         """Remove the claim of a dead owner; of several who would, one does."""
         grave = f"{_HELD}/{key}{_GRAVE}"
-        try:
-            self._bucket.write(grave, self._me.encode(), new=True)
-        except FileExistsError:
+        if not self._creates(grave):
             return False
         try:
             if self._bucket.read(f"{_HELD}/{key}").decode(errors="replace") != owner:

@@ -39,6 +39,7 @@ from digital_experiments.remote.opening import (
     download,
     folder_for,
     is_known,
+    is_on_bucket,
     known_places,
 )
 from digital_experiments.remote.outbox import Outbox, blob_object
@@ -145,6 +146,16 @@ class WorkingCopy:
     def _flush_if_open(self) -> None:
         if self.outbox.is_open:  # else it has just been tried
             self.flush()
+
+    def is_store(self) -> bool:
+        """Whether there is a store in the bucket, as far as that can be told now."""
+        if not self._can_ask():
+            return True
+        try:
+            return is_on_bucket(self.place)
+        except BucketUnreachable as problem:
+            self._fail(problem)
+            return True
 
     def trouble(self) -> str | None:
         """What went wrong, once."""
@@ -582,3 +593,15 @@ def working_copy(place: Place) -> WorkingCopy:
 def working_copies() -> list[WorkingCopy]:
     """The working copies that this machine has of stores on buckets."""
     return [_copies.get(place.key) or working_copy(place) for place in known_places()]
+
+
+def is_store(place: Place) -> bool:
+    """Whether there is a store at a place; one that this machine has seen needs no bucket for it.
+
+    Raises
+    ------
+    BucketUnreachable
+        If the bucket does not answer, and this machine has not seen the store before.
+    """
+    known = working_copy(place) if is_known(folder_for(place)) else None
+    return known.is_store() if known is not None else is_on_bucket(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -14,8 +15,15 @@ from typing import Any, TypeVar
 from digital_experiments.errors import BucketUnreachable
 from digital_experiments.files import replacing
 from digital_experiments.ids import new_id
-from digital_experiments.remote.buckets import PATIENCE, Bucket, Found, pauses, unreachable
-from digital_experiments.remote.places import Place, protocol_of
+from digital_experiments.remote.buckets import (
+    PATIENCE,
+    Bucket,
+    Found,
+    pauses,
+    unreachable,
+    without_credentials,
+)
+from digital_experiments.remote.places import Place, protocol_of, unwrapped
 
 _OF_OBJECTS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")
 """The schemes of file systems where an object is there wholly or not at all."""
@@ -33,7 +41,8 @@ _FINAL = (
 )
 _TIMEOUTS = ("timeout", "banner_timeout", "auth_timeout")
 _SILENCE = 20.0  # seconds
-_PARTIAL = ".tmp"
+_REFUSED = ("Authentication failed.", "No authentication methods available")  # by paramiko
+_PARTIAL = ".digital-experiments-partial"
 _memory = threading.Lock()
 T = TypeVar("T")
 
@@ -126,6 +135,10 @@ class FsspecBucket(Bucket):
                     if self._fs is None:
                         self._fs, self._root = self._open()
                     return work(self._fs)
+            except PermissionError as problem:
+                if self._place.uri in str(problem):
+                    raise
+                raise PermissionError(f"{self._place.uri} refuses it: {problem}.") from problem
             except _FINAL:
                 raise
             except Exception as problem:  # each file system has errors of its own
@@ -156,8 +169,14 @@ class FolderBucket(FsspecBucket):
         place = self._place
         try:
             fs, path = _connected(place)
+        except TypeError as problem:
+            named = ", ".join(sorted(place.options)) or "none"
+            raise TypeError(
+                f"{place.uri} can't be opened with these storage_options: {named}. "
+                f"{without_credentials(str(problem))}"
+            ) from None
         except Exception as problem:
-            if type(problem).__name__ == "AuthenticationException":  # of paramiko
+            if str(problem) in _REFUSED:  # else the connection was lost meanwhile
                 raise PermissionError(
                     f"{place.uri} can't be used with these credentials. Give others by "
                     "storage_options=: username, password or key_filename."
@@ -224,9 +243,11 @@ def _connected(place: Place) -> tuple[Any, str]:
     import fsspec
 
     if place.filesystem is not None:
-        return _unwrapped(place.filesystem, place.path)
+        fs, path = unwrapped(place.filesystem, place.path)
+        return _again(fs), path
     options = dict(place.options)
     if place.scheme in ("sftp", "ssh"):
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it is told by ours
         options = {**dict.fromkeys(_TIMEOUTS, PATIENCE), **options}
     opened: tuple[Any, str] = fsspec.url_to_fs(place.uri, skip_instance_cache=True, **options)
     return opened
@@ -264,13 +285,6 @@ def _of_this_process(fs: Any) -> Any:
     if getattr(fs, "protocol", "") == "dir":
         return type(fs)(fs.path, _of_this_process(fs.fs))
     return fs if os.getpid() == getattr(fs, "_pid", os.getpid()) else _again(fs)
-
-
-def _unwrapped(fs: Any, path: str) -> tuple[Any, str]:
-    """A file system opened anew, and the path in it of one in a folder of it."""
-    if getattr(fs, "protocol", "") == "dir":
-        return _unwrapped(fs.fs, "/".join(part for part in (fs.path, path) if part))
-    return _again(fs), path
 
 
 def _again(fs: Any) -> Any:

@@ -113,14 +113,9 @@ def is_on_bucket(place: Place) -> bool:
     Raises
     ------
     BucketUnreachable
-        If the bucket does not answer, and this machine has not seen the store before.
+        If the bucket does not answer.
     """
-    try:
-        return _holds_store(bucket_of(place).here(""))
-    except BucketUnreachable:
-        if not is_known(folder_for(place)):
-            raise
-        return True
+    return _holds_store(bucket_of(place).here(""))
 
 
 def stores_on_bucket(place: Place) -> list[Place]:

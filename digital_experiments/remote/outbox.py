@@ -87,8 +87,11 @@ class Outbox:
         self._down_until = time.monotonic() + _REST
         if not self._is_down:
             self._is_down = True
+            told = str(problem)
+            if self._name not in told:
+                told = f"{self._name} can't be used ({type(problem).__name__}: {told})."
             self._trouble = (
-                f"{problem} What is recorded is kept in {self._folder}, and goes up with the next "
+                f"{told} What is recorded is kept in {self._folder}, and goes up with the next "
                 "run that reaches the bucket, or by `digital-experiments sync`."
             )
 

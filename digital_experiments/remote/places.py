@@ -113,7 +113,7 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
         return replace(root, options=dict(options)) if options else root
     if hasattr(root, "ls") and hasattr(root, "protocol"):
         is_local = protocol_of(root) in LOCAL
-        return Path(getattr(root, "path", os.sep)) if is_local else _of_filesystem(root, "")
+        return Path(unwrapped(root, "")[1] or os.sep) if is_local else _of_filesystem(root, "")
     if hasattr(root, "fs") and hasattr(root, "path") and not isinstance(root, Path):
         if protocol_of(root.fs) in LOCAL:
             return Path(root.path)
@@ -210,14 +210,30 @@ def _check_installed(scheme: str) -> None:
 
 def protocol_of(filesystem: Any) -> str:
     """The scheme of a file system; of one in a folder of another, that of the other."""
-    inner = filesystem.fs if getattr(filesystem, "protocol", "") == "dir" else filesystem
-    protocol = inner.protocol
+    protocol = unwrapped(filesystem, "")[0].protocol
     return protocol if isinstance(protocol, str) else str(protocol[0])
 
 
+def unwrapped(filesystem: Any, path: str) -> tuple[Any, str]:
+    """The file system that one in a folder is of, and what a path is called there."""
+    if getattr(filesystem, "protocol", "") != "dir":
+        return filesystem, path
+    return unwrapped(filesystem.fs, "/".join(part for part in (filesystem.path, path) if part))
+
+
 def _of_filesystem(filesystem: Any, path: str) -> Place:
-    """A file system; one of a folder is named by the folder."""
-    protocol = protocol_of(filesystem)
-    inside = filesystem.path if getattr(filesystem, "protocol", "") == "dir" else ""
-    whole = "/".join(part.strip("/") for part in (inside, path) if part.strip("/"))
-    return Place(f"{protocol}://{whole}", {}, filesystem, path.strip("/"))
+    """A file system; one of a folder is named by the folder, one of a server by that too."""
+    inner, whole = unwrapped(filesystem, path)
+    parts = [_server_of(inner), *whole.split("/")]
+    uri = f"{protocol_of(inner)}://" + "/".join(part for part in parts if part)
+    client = getattr(inner, "client_kwargs", None) or {}
+    endpoint = getattr(inner, "endpoint_url", None) or client.get("endpoint_url")
+    options = {"endpoint_url": endpoint} if endpoint else {}
+    return Place(uri, options, filesystem, path.strip("/"))
+
+
+def _server_of(filesystem: Any) -> str:
+    host = getattr(filesystem, "host", None)
+    told = getattr(filesystem, "ssh_kwargs", None) or vars(filesystem)
+    port = told.get("port")
+    return "" if not isinstance(host, str) else f"{host}:{port}" if port else host

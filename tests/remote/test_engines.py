@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import fsspec
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 from s3_server import free_ports
 
 from digital_experiments import Registry, current_dir, experiment, open_experiment
-from digital_experiments.errors import BucketUnreachable, OfflineWarning
+from digital_experiments.errors import BucketUnreachable, OfflineWarning, StoreNotFound
+from digital_experiments.remote import located
 
 ACCOUNT = "devstoreaccount1"
 KEY = "ZGlnaXRhbC1leHBlcmltZW50cw=="  # this server's, that lives as long as the tests
@@ -256,3 +259,91 @@ def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     (port,) = free_ports(1)
     with pytest.raises(BucketUnreachable, match="can't be reached"):
         open_experiment(f"sftp://127.0.0.1:{port}/nowhere/train", storage_options={})
+
+
+def test_a_connection_that_is_lost_while_it_is_made_is_no_wrong_password(
+    sftp: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import paramiko
+
+    real, lost = paramiko.SSHClient.connect, []
+
+    def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not lost:
+            lost.append(True)
+            why = "Authentication failed: transport shut down or saw EOF"
+            raise paramiko.AuthenticationException(why)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
+    train = make(sftp._replace(uri=f"{sftp.uri}/{uuid4().hex}"))
+    assert len(train.map([{"x": x} for x in range(3)], resume=True)) == 3
+    assert lost
+
+
+def test_a_claim_whose_answer_is_lost_is_ours(
+    sftp: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from digital_experiments.remote import filesystems
+
+    real, lost = filesystems._move, []
+
+    def move(fs: Any, partial: str, target: str, new: bool) -> None:
+        real(fs, partial, target, new)
+        if "/held/" in target and new and not lost:
+            lost.append(target)
+            raise EOFError("the connection is lost")
+
+    monkeypatch.setattr(filesystems, "_move", move)
+    train = make(sftp._replace(uri=f"{sftp.uri}/{uuid4().hex}"))
+    train.map([{"x": x} for x in range(3)], resume=True)
+    assert lost
+    assert sorted(run.config["x"] for run in train.observations()) == [0, 1, 2]
+
+
+def test_hidden_files_of_a_run_are_there_for_another_machine(
+    engine: Engine, another_host: Callable[[], None]
+) -> None:
+    @experiment(root=f"{engine.uri}/train", storage_options=engine.options)
+    def train(x: int) -> int:
+        (current_dir() / ".state.tmp").write_text("half")
+        return x
+
+    train(1)
+    another_host()
+    store = open_experiment(f"{engine.uri}/train", storage_options=engine.options)
+    (run,) = store.observations()
+    assert (run.dir / ".state.tmp").read_text() == "half"
+
+
+def test_file_systems_of_other_servers_and_folders_are_other_places(sftp: Engine) -> None:
+    host, _, path = sftp.uri.removeprefix("sftp://").partition("/")
+    port = int(host.partition(":")[2])
+    here, there = (
+        fsspec.filesystem("sftp", host=name, port=port, **sftp.options)
+        for name in ("127.0.0.1", "localhost")
+    )
+    roots = [
+        DirFileSystem(f"/{path}/a", here),
+        DirFileSystem(f"/{path}/a", there),
+        DirFileSystem("a", DirFileSystem(f"/{path}/b", here)),
+        DirFileSystem("a", DirFileSystem(f"/{path}/c", here)),
+    ]
+    assert len({located(root).key for root in roots}) == 4
+    square = experiment(root=roots[2], name="square")(abs)
+    square(-3)
+    assert open_experiment(roots[2]).observations()[0].result == 3
+    with pytest.raises(StoreNotFound):
+        open_experiment(roots[3])
+
+
+def test_an_option_that_there_is_not_is_told(sftp: Engine) -> None:
+    with pytest.raises(TypeError, match="these storage_options: bogus"):
+        open_experiment(f"{sftp.uri}/train", storage_options={"bogus": 1})
+
+
+def test_what_may_not_be_written_is_told_with_its_place(sftp: Engine) -> None:
+    host = sftp.uri.removeprefix("sftp://").partition("/")[0]
+    train = make(sftp._replace(uri=f"sftp://{host}/proc/nowhere"))
+    with pytest.warns(OfflineWarning, match=r"sftp://.*/proc/nowhere/train can't be used"):
+        assert train(1)["loss"] == 0.5

@@ -290,7 +290,10 @@ def test_a_registry_out_of_reach_shows_what_this_machine_has_seen(
     own_server.kill()
     with pytest.warns(OfflineWarning, match="this machine has seen"):
         assert Registry(uri).experiments() == ["train"]
+    begun = time.monotonic()
     with pytest.warns(OfflineWarning):
         assert Registry(uri).load("train").result == 2
+    assert len(Registry(uri).runs("train")) == 1
+    assert time.monotonic() - begun < 2.5  # it was waited for once, for a second
     with pytest.raises(BucketUnreachable):
         Registry(f"s3://{BUCKET}/another").experiments()
