@@ -147,12 +147,12 @@ class WorkingCopy:
         if self.outbox.is_open:  # else it has just been tried
             self.flush()
 
-    def is_store(self) -> bool:
-        """Whether there is a store in the bucket, as far as that can be told now."""
+    def is_store(self, place: Place) -> bool:
+        """Whether there is a store in the bucket, asked as told, as far as that can be seen now."""
         if not self._can_ask():
             return True
         try:
-            return is_on_bucket(self.place)
+            return is_on_bucket(place)
         except BucketUnreachable as problem:
             self._fail(problem)
             return True
@@ -603,5 +603,7 @@ def is_store(place: Place) -> bool:
     BucketUnreachable
         If the bucket does not answer, and this machine has not seen the store before.
     """
-    known = working_copy(place) if is_known(folder_for(place)) else None
-    return known.is_store() if known is not None else is_on_bucket(place)
+    if not is_known(folder_for(place)):
+        return is_on_bucket(place)
+    known = _copies.get(place.key) or working_copy(place)
+    return known.is_store(place)  # who has it open goes on with other credentials than these

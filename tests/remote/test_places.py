@@ -84,11 +84,14 @@ def test_an_unknown_option_is_told_without_its_value(server: Any, s3: str) -> No
     assert "s3cr3t" not in str(told.value)
 
 
-def test_wrong_credentials_are_told(server: Any, s3: str) -> None:
-    make(f"{s3}/square")(3)
+def test_wrong_credentials_are_told_and_leave_others_alone(server: Any, s3: str) -> None:
+    square = make(f"{s3}/square")
+    square(3)
     with pytest.raises(PermissionError, match="these credentials") as told:
         open_experiment(f"{s3}/square", storage_options={"key": "no", "secret": "s3cr3t"})
     assert "s3cr3t" not in str(told.value)
+    square(4)
+    assert [o.result for o in square.observations()] == [9, 16]
 
 
 def test_a_bucket_that_there_is_not_is_told(server: Any) -> None:
