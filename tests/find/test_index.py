@@ -381,3 +381,23 @@ def test_what_runs_have_in_common_keeps_its_types(folder: Path) -> None:
         run(0)
     found = [o.metadata["tags"][1] for o in run.observations()]
     assert list(map(repr, found)) == list(map(repr, values))
+
+
+def test_what_was_out_of_reach_is_seen_when_it_is_back(folder: Path) -> None:
+    class Told(Callback):
+        def end(self, observation: Observation) -> None:
+            many = ["a long list"] * 5000
+            observation.metadata["environment"] = {"of": observation.config["x"], "all": many}
+
+    @experiment(root="asked", callbacks=[Told()])
+    def run(x: int) -> int:
+        return x
+
+    run(1), run(2)
+    where = "metadata.environment.of == 2"
+    name = run.observations()[1].plain("metadata")["environment"]["$blob"]
+    (blob,) = (folder / "asked" / "blobs").rglob(name)
+    blob.rename(folder / "away")
+    assert run.observations(where=where) == []
+    (folder / "away").rename(blob)
+    assert [o.result for o in run.observations(where=where)] == [2]
