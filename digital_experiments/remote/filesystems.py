@@ -50,7 +50,11 @@ T = TypeVar("T")
 def bucket_by_fsspec(place: Place) -> Bucket:
     """A bucket by the file system that fsspec has for a place."""
     scheme = place.scheme if place.filesystem is None else protocol_of(place.filesystem)
-    return FsspecBucket(place) if scheme in _OF_OBJECTS else FolderBucket(place)
+    if scheme not in _OF_OBJECTS:
+        return FolderBucket(place)  # to open it is to connect, which waits until it is asked
+    bucket = FsspecBucket(place)
+    bucket.open()
+    return bucket
 
 
 class FsspecBucket(Bucket):
@@ -71,6 +75,10 @@ class FsspecBucket(Bucket):
         self._lock: Any = _memory if place.is_in_process else nullcontext()
         self._fs: Any = None
         self._root = ""
+
+    def open(self) -> None:
+        """Have the file system at hand."""
+        self._fs, self._root = self._open()
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and the place's path in it."""
@@ -133,7 +141,7 @@ class FsspecBucket(Bucket):
             try:
                 with self._lock:
                     if self._fs is None:
-                        self._fs, self._root = self._open()
+                        self.open()
                     return work(self._fs)
             except PermissionError as problem:
                 if self._place.uri in str(problem):
