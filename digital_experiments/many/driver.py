@@ -166,6 +166,7 @@ class Many:
                     callback.end(nobody)
 
     def _run_here(self, calls: Iterable[Numbered | None]) -> Iterator[tuple[int, Observation]]:
+        self._worker = Worker(self.experiment)
         make = self._make_plainly if self.experiment._is_plain else self._make_specially
         for numbered in calls:
             if numbered is None:
@@ -201,7 +202,7 @@ class Many:
         """Make the run of any other, in this thread."""
         told = self._facts if facts is None else {**self._facts, **facts}
         plan = Assignment(self.experiment, new_id(), told, False, call.watch)
-        outcome = Worker(self.experiment).carry_out(plan, call)
+        outcome = self._worker.carry_out(plan, call)
         return self._observation(outcome), outcome.error
 
     def _facts_of(self, call: Call) -> dict[str, Any]:
