@@ -124,7 +124,7 @@ def encode(value: object, lost: list[str] | None = None) -> Plain:
     """
     if type(value) in PLAIN_SCALARS:
         return value
-    if type(value) is dict and _all_scalars(value.values()) and all(map(_free_key, value)):
+    if type(value) is dict and _all_scalars(value.values()) and _are_free(value):
         return value.copy()
     try:
         return _Encoder(lost).encode(value)
@@ -176,7 +176,7 @@ class _Encoder:
 
     def dict(self, value: dict[Any, Any]) -> Plain:
         encode = self.encode
-        if all(map(_free_key, value)):
+        if _are_free(value):
             return {k: v if type(v) in PLAIN_SCALARS else encode(v) for k, v in value.items()}
         return {"$dict": [[encode(k), encode(v)] for k, v in value.items()]}
 
@@ -198,8 +198,15 @@ def _all_scalars(items: Iterable[object]) -> bool:
     return PLAIN_SCALARS.issuperset(map(type, items))
 
 
+def _are_free(keys: Iterable[Any]) -> bool:
+    """Whether the keys of a dict are plain and none can be taken for a tag."""
+    try:
+        return "$" not in "".join(keys) or all(map(_free_key, keys))
+    except TypeError:  # not all are texts
+        return all(map(_free_key, keys))
+
+
 def _free_key(key: Any) -> bool:
-    """Whether a dict's key is plain and can't be taken for a tag."""
     return key[:1] != "$" if type(key) is str else _plain_key(key)
 
 

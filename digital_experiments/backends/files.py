@@ -25,6 +25,7 @@ from digital_experiments.store.notes import read_notes
 from digital_experiments.store.records import PARSERS, Parser, parse_record, purged
 from digital_experiments.store.seal import seal
 from digital_experiments.values import BLOB_SIZE, NoBlobs, Plain, encode, pickle_at, spill
+from digital_experiments.views import PLAIN_SCALARS
 
 if TYPE_CHECKING:
     from digital_experiments.store.batches import Scanned
@@ -109,6 +110,8 @@ class FileBackend(Backend):
                 plain[key] = {"$blob": self._code(value)}
             elif key == "environment" and type(value) is dict:
                 plain[key] = {"$blob": self._environment(value)}
+            elif type(value) in PLAIN_SCALARS:
+                plain[key] = value
             else:
                 plain[key] = encode(value, observation.lost)
         return plain

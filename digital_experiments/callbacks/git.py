@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.callbacks.base import Callback
 from digital_experiments.callbacks.code import plain_function
-from digital_experiments.callbacks.packages import Stamp, stamp, unchanged, without_credentials
+from digital_experiments.callbacks.packages import without_credentials
 from digital_experiments.callbacks.system import working_folder
+from digital_experiments.callbacks.watched import Watched
 from digital_experiments.forks import unforked
 from digital_experiments.observation import Observation
 
@@ -54,15 +55,11 @@ def folder_of(filename: str) -> str | None:
     return folder if os.path.isabs(folder) and "site-packages" not in folder else None
 
 
-class _Snapshot:
-    """What was known of the repository of a folder, and the files that would tell of a change."""
+class _Snapshot(NamedTuple):
+    """What was known of the repository of a folder, and what would tell of a change."""
 
-    def __init__(self, watched: list[tuple[str, Stamp]], facts: Facts | None) -> None:
-        self.watched = watched
-        self.facts = facts
-
-    def is_current(self) -> bool:
-        return unchanged(self.watched)
+    watched: Watched
+    facts: Facts | None
 
 
 _snapshots: dict[str, _Snapshot] = {}
@@ -73,14 +70,14 @@ def git_facts(folder: str | None) -> Facts | None:
     if folder is None:
         return None
     known = _snapshots.get(folder)
-    if known is None or not known.is_current():
+    if known is None or not known.watched.is_unchanged():
         with unforked:
             known = _snapshots[folder] = _look(folder)
     return known.facts
 
 
 def _look(folder: str) -> _Snapshot:
-    nothing = _Snapshot(_stamps([os.path.join(folder, ".git")]), None)
+    nothing = _Snapshot(Watched([os.path.join(folder, ".git")]), None)
     try:
         import git
     except ImportError:  # GitPython's way to say that there is no git on PATH
@@ -91,15 +88,11 @@ def _look(folder: str) -> _Snapshot:
         return nothing
     with repository:
         # whatever moves HEAD or the index makes a lock file in this folder, which touches it
-        watched = _stamps([str(repository.git_dir)])
+        watched = Watched([str(repository.git_dir)])
         try:
             return _Snapshot(watched, MappingProxyType(_gather(repository)))
         except (git.GitError, OSError, ValueError):
             return _Snapshot(watched, None)
-
-
-def _stamps(paths: list[str]) -> list[tuple[str, Stamp]]:
-    return [(path, stamp(path)) for path in paths]
 
 
 def _gather(repository: git.Repo) -> dict[str, Any]:

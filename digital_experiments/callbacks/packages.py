@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterator
 
 from digital_experiments.callbacks.base import Callback
+from digital_experiments.callbacks.watched import Watched
 from digital_experiments.observation import Observation
 
 _INSTALLED = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-.*)?\.(dist-info|egg-info)")
 _TOOLS = {"pip"} if sys.version_info >= (3, 12) else {"pip", "setuptools", "wheel", "distribute"}
-
-Stamp = tuple[int, int, int] | None
 
 
 class PipFreeze(Callback):
@@ -25,24 +24,21 @@ class PipFreeze(Callback):
 
 
 class _Snapshot:
-    """The list of packages, and the state of the folders that it was made from."""
+    """The list of packages, and the folders that it was made from."""
 
     def __init__(self) -> None:
         self.path = list(sys.path)
-        listed = [
-            (folder, stamp(folder)) for folder in dict.fromkeys(map(os.path.abspath, self.path))
-        ]
+        places = dict.fromkeys(map(os.path.abspath, self.path))
+        watched = {folder: Watched([folder]) for folder in places}  # before they are read
+        found = {folder: dict(_requirements(folder)) for folder in places}
+        self.folders = [watched[folder] for folder, here in found.items() if here]
         lines: dict[str, str] = {}
-        self.folders = []
-        for folder, seen in listed:
-            found = dict(_requirements(folder))
-            if found:
-                self.folders.append((folder, seen))
-                lines = {**found, **lines}  # what comes first on the path is what is imported
+        for here in found.values():
+            lines = {**here, **lines}  # what comes first on the path is what is imported
         self.text = "".join(f"{line}\n" for _, line in sorted(lines.items()))
 
     def is_current(self) -> bool:
-        return self.path == sys.path and unchanged(self.folders)
+        return self.path == sys.path and all(it.is_unchanged() for it in self.folders)
 
 
 _snapshot: _Snapshot | None = None
@@ -54,27 +50,6 @@ def pip_freeze() -> str:
     if _snapshot is None or not _snapshot.is_current():
         _snapshot = _Snapshot()
     return _snapshot.text
-
-
-def stamp(path: str) -> Stamp:
-    """What changes when a file or folder does; None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def unchanged(watched: list[tuple[str, Stamp]]) -> bool:
-    """Whether files and folders are as they were when their stamps were taken."""
-    try:
-        for path, seen in watched:
-            now = os.stat(path)
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != seen:
-                return False
-    except OSError:
-        return all(stamp(path) == seen for path, seen in watched)
-    return True
 
 
 def _requirements(folder: str) -> Iterator[tuple[str, str]]:

@@ -268,6 +268,8 @@ class Outbox:
 
 def files_in(folder: str) -> Iterator[str]:
     """The files below a folder, those that links lead to as well; each folder once."""
+    if not os.path.isdir(folder):  # of most runs: told sooner so than by a walk
+        return
     seen: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -3,7 +3,8 @@
     python tests/benchmarks/remote.py [RUNS] [LISTED] [PULLED]
 
 Prints JSON: ``write`` is the time of so many small runs by 8 threads, over that of as many bare
-puts of the same bytes by the same client; ``list`` that of a list with a warm index over one bare
+puts of the same bytes by the same client, and over that of puts that only create, as ours are;
+``list`` that of a list with a warm index over one bare
 listing; ``pull`` how many times as fast it is to pull runs with four files each as to get the same
 objects one after another: by fsspec, as registries without this package do, and by the same client.
 """
@@ -46,7 +47,7 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def write(runs: int, rounds: int = 4) -> dict[str, float]:
+def write(runs: int, rounds: int = 20) -> dict[str, float]:
     """Small runs by 8 threads, and bare puts of the same bytes; they take turns."""
 
     @experiment(root=f"s3://{BUCKET}/{uuid4().hex}/square")
@@ -56,13 +57,23 @@ def write(runs: int, rounds: int = 4) -> dict[str, float]:
     square(0)
     record = next(Path(str(square.root)).glob("20*.pkl")).read_bytes()
     store = bucket(uuid4().hex)
-    ours = bare = 0.0
+    ways: dict[str, Callable[[int], object]] = {
+        "bare": lambda _: store.put(uuid4().hex, record),
+        "create": lambda _: store.put(uuid4().hex, record, mode="create"),
+        "ours": square,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     with ThreadPoolExecutor(8) as pool:
         for _ in range(rounds):
-            names = [f"{uuid4().hex}.pkl" for _ in range(runs // rounds)]
-            bare += timed(lambda n=names: list(pool.map(lambda x: store.put(x, record), n)))
-            ours += timed(lambda n=names: list(pool.map(square, range(len(n)))))
-    return {"ours_s": ours, "bare_s": bare, "ratio": ours / bare}
+            for name, way in ways.items():
+                numbers = range(runs // 4)
+                taken[name].append(timed(lambda w=way, n=numbers: list(pool.map(w, n))))
+    whole = {name: sum(times) for name, times in taken.items()}
+    return {
+        **{f"{name}_s": 4 * statistics.median(times) for name, times in taken.items()},
+        "ratio": whole["ours"] / whole["bare"],
+        "ratio_to_create": whole["ours"] / whole["create"],
+    }
 
 
 def listing(count: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from digital_experiments.callbacks import (
 )
 from digital_experiments.callbacks.git import git_facts
 from digital_experiments.callbacks.packages import pip_freeze
+from digital_experiments.callbacks.watched import Watched
 from digital_experiments.forks import unforked
 from digital_experiments.testing import CallbackSuite
 
@@ -269,3 +271,14 @@ def test_a_fork_waits_until_another_process_has_answered() -> None:
     assert answered.is_set()  # it holds no pipe to the other
     forked.join()
     thread.join()
+
+
+def test_what_is_watched_is_noticed_two_milliseconds_later_at_most(folder: Path) -> None:
+    file, missing = folder / "file", folder / "missing"
+    file.write_text("1")
+    watched = Watched([str(file), str(missing)])
+    assert watched.is_unchanged()
+    missing.write_text("2")
+    time.sleep(0.002)
+    assert not watched.is_unchanged()
+    assert not watched.is_unchanged(), "until somebody has looked at it anew"
