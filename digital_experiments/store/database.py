@@ -15,14 +15,14 @@ from digital_experiments.digest import short_hash
 from digital_experiments.files import make_folder
 from digital_experiments.ids import new_id
 
-VERSION = 4
+VERSION = 5
 _ENDING = ".sqlite"
 _UNUSED = 90 * 24 * 3600  # seconds
 _ABANDONED = 3600  # seconds
 _BUSY = 10.0  # seconds to wait for another writer
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA"}
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value); -- with rowids: keys are found past large values
 CREATE TABLE columns (slot INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE kinds (kind INTEGER PRIMARY KEY, count INTEGER, detail BLOB);
 CREATE TABLE rows (id TEXT PRIMARY KEY, kind INTEGER, start TEXT) WITHOUT ROWID;
