@@ -12,7 +12,7 @@ import pickle
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -247,12 +247,13 @@ class Index:
 
     def _update_records(self, state: list[int] | None) -> None:
         listed_at = time.time()
-        known = self._listing()  # before the folder is listed: what is gone by then is gone
+        known, later = self._known()  # before the folder is listed: what is gone by then is gone
         listing = self.source.listing()
-        changes = difference(known, listing)
+        changes = difference(known, listing, later)
         settled = state is not None and is_settled(state, listed_at)
         if not (changes.added or changes.gone or self.damaged):
             self._keep_state(state if settled else None)
+            self._seen = listing
             return
         with self._transaction():
             self._reload()
@@ -287,14 +288,11 @@ class Index:
 
         self.read(remove)
 
-    def _listing(self) -> bytes:
-        """The listing that the tables are up to."""
+    def _known(self) -> tuple[bytes, set[str]]:
+        """The listing that was kept whole, and the names that the tables have beside it."""
         if self._seen is not None:
-            return self._seen
-        listing, added = self._kept("listing"), self._kept("added")
-        if not added:
-            return listing
-        return b"\n".join(sorted({*listing.split(b"\n"), *added.split(b"\n")} - {b""}))
+            return self._seen, set()
+        return self._kept("listing"), _lines(self._kept("added"))
 
     def _kept(self, key: str) -> bytes:
         """A text of names; of those that were added since the listing was kept whole, or of all."""
@@ -605,12 +603,24 @@ def _rests(kind: Kind, rows: Rows) -> Iterator[bytes]:
         yield pickle.dumps(whole, 5) if rest is None else rest
 
 
-def difference(known: bytes, listing: bytes) -> Changes:
-    """The lines that one text has and the other has not, in little time if they are few."""
+def difference(known: bytes, listing: bytes, later: Collection[str] = ()) -> Changes:
+    """The lines of a listing that are new, and those that are gone, in little time if few are.
+
+    ``later`` are known lines beside those in ``known``.
+    """
+    added, gone = _unlike(known, listing)
+    missing = set(later) - added
+    if missing:
+        missing -= _lines(listing)
+    return Changes(added.difference(later), gone | missing)
+
+
+def _unlike(known: bytes, listing: bytes) -> tuple[set[str], set[str]]:
+    """The lines that only the one text has, and only the other."""
     if known == listing:
-        return Changes(set(), set())
+        return set(), set()
     if not known:
-        return Changes(_lines(listing), set())
+        return _lines(listing), set()
     m, n = len(known), len(listing)
     most = min(m, n)
     same = _agreed(most, lambda a, b: known[a:b] == listing[a:b])
@@ -619,7 +629,7 @@ def difference(known: bytes, listing: bytes) -> Changes:
     newline = known.find(b"\n", m - same)
     end = 0 if newline < 0 else m - newline - 1
     before, after = _lines(known[start : m - end]), _lines(listing[start : n - end])
-    return Changes(after - before, before - after)
+    return after - before, before - after
 
 
 def _lines(listing: bytes) -> set[str]:

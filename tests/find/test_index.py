@@ -282,11 +282,13 @@ def test_long_work_shows_how_it_gets_on(monkeypatch: pytest.MonkeyPatch, capfd: 
 names = st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=30)
 
 
-@given(names, names)
-def test_the_difference_of_two_listings(before: list[str], after: list[str]) -> None:
-    changes = difference("\n".join(before).encode(), "\n".join(after).encode())
-    assert changes.added == set(after) - set(before)
-    assert changes.gone == set(before) - set(after)
+@given(names, names, names)
+def test_the_difference_of_two_listings(
+    before: list[str], after: list[str], later: list[str]
+) -> None:
+    changes = difference("\n".join(before).encode(), "\n".join(after).encode(), later)
+    assert changes.added == set(after) - set(before) - set(later)
+    assert changes.gone == {*before, *later} - set(after)
 
 
 def test_a_difference_does_not_depend_on_order() -> None:
