@@ -396,7 +396,7 @@ class Experiment(Mapped, StoredExperiment, Generic[P, R]):
             if option not in OPTIONS:
                 raise TypeError(f"No option {option!r}. {did_you_mean(option, OPTIONS)}")
         derived = Experiment(self.function, **{**self._options, **options})
-        derived._described = self._described
+        derived._described, derived._fingerprint = self._described, self._fingerprint
         return derived
 
     def __get__(self, instance: object, owner: type | None = None) -> Callable[..., R]:

@@ -22,7 +22,7 @@ from typing import Any
 
 _STARTED = time.time()
 _TRIES = 5
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Source:
     """Where a function stands in the text that it was made from."""
 
     text: str
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    node: _Function
 
 
 _remembered: dict[str, str] = {}
@@ -107,10 +107,10 @@ def _command_line_text() -> str:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A text, its tree, and the code objects that it compiles to by qualified name."""
+    """A text, its functions by name and first line, and its code objects by qualified name."""
 
     lines: list[str]
-    tree: ast.Module
+    functions: dict[tuple[str, int], list[_Function]]
     codes: dict[str, list[CodeType]]
 
 
@@ -140,7 +140,11 @@ def _parse(text: str, filename: str) -> _Parsed | None:
     codes: dict[str, list[CodeType]] = {}
     for code in _nested(module):
         codes.setdefault(code.co_qualname, []).append(code)
-    return _Parsed(text.splitlines(keepends=True), tree, codes)
+    functions: dict[tuple[str, int], list[_Function]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, _Function):
+            functions.setdefault(_beginning(node), []).append(node)
+    return _Parsed(text.splitlines(keepends=True), functions, codes)
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
@@ -181,25 +185,22 @@ def _modified(filename: str) -> float:
 def _locate(parsed: _Parsed | None, code: CodeType) -> Source | None:
     if parsed is None:
         return None
-    nodes = [node for node in ast.walk(parsed.tree) if _begins(node, code)]
+    nodes = parsed.functions.get((code.co_name, code.co_firstlineno), [])
     if len(nodes) > 1:  # lambdas that share a line: the innermost that holds all of the code
         nodes = [node for node in nodes if _holds(node, code)]
     if not nodes:
         return None
     node = nodes[-1]
-    assert isinstance(node, _FUNCTIONS)
     first = code.co_firstlineno - 1
     text = textwrap.dedent("".join(parsed.lines[first : node.end_lineno]))
     return Source(text, node)
 
 
-def _begins(node: ast.AST, code: CodeType) -> bool:
+def _beginning(node: _Function) -> tuple[str, int]:
+    """The name and the first line that the code of a function has."""
     if isinstance(node, ast.Lambda):
-        return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return False
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    return node.name == code.co_name and first == code.co_firstlineno
+        return "<lambda>", node.lineno
+    return node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
 def _holds(node: ast.AST, code: CodeType) -> bool:
