@@ -40,7 +40,8 @@ from digital_experiments.retention import Retention
 from digital_experiments.run import Run, current_run
 from digital_experiments.start import start_run
 from digital_experiments.steps import step
-from digital_experiments.stored import StoredExperiment, open_experiment
+from digital_experiments.stored import StoredExperiment
+from digital_experiments.stores import open_experiment
 
 if TYPE_CHECKING:
     from digital_experiments.pipelines import pipeline

@@ -26,14 +26,9 @@ from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.selection import checked_limit
 from digital_experiments.store.notes import add_note
 from digital_experiments.store.records import record_names
-from digital_experiments.stored import (
-    DEFAULT_REGISTRY,
-    StoredExperiment,
-    is_store,
-    open_experiment,
-    stores_in,
-)
+from digital_experiments.stored import StoredExperiment
 from digital_experiments.storekeeping import Storekeeping
+from digital_experiments.stores import DEFAULT_REGISTRY, is_store, open_experiment, stores_in
 from digital_experiments.upkeep import Merged, merge
 
 MAIN = "main"

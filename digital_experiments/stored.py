@@ -5,24 +5,18 @@ Knows backends and selections; nothing of functions, runs or callbacks.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.backends import Backend, FileBackend, PickleBackend
+from digital_experiments.backends import Backend, FileBackend
 from digital_experiments.backends.base import warn_of_damage
-from digital_experiments.errors import (
-    ObservationNotFound,
-    StoreNotFound,
-    did_you_mean,
-)
+from digital_experiments.errors import ObservationNotFound, did_you_mean
 from digital_experiments.followed import shown_name
 from digital_experiments.ids import check_id
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.selection import (
     Moment,
     Selection,
@@ -31,10 +25,7 @@ from digital_experiments.selection import (
     checked_tags,
     select,
 )
-from digital_experiments.store.flight import in_flight
-from digital_experiments.store.layout import BLOBS, RUNNING, STORAGE
 from digital_experiments.store.notes import add_note
-from digital_experiments.store.records import split_name
 from digital_experiments.storekeeping import Storekeeping
 
 if TYPE_CHECKING:
@@ -42,8 +33,6 @@ if TYPE_CHECKING:
 
     from digital_experiments.charts import Chart
     from digital_experiments.store.query import Query
-
-DEFAULT_REGISTRY = "experiments"
 
 
 class StoredExperiment(Storekeeping):
@@ -458,121 +447,3 @@ def _like(id: str) -> Callable[[Any], list[str]]:
         return [row[0] for row in database.execute(query, (-len(id), id))]
 
     return find
-
-
-def open_experiment(
-    root_or_name: Root,
-    *,
-    name: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    trust: bool = False,
-) -> StoredExperiment:
-    """What a store holds, without the function that made it.
-
-    Parameters
-    ----------
-    root_or_name : path, URI or file system
-        The store's folder, its place on a bucket such as ``s3://team/experiments/train``, or the
-        name of an experiment in ``$DE_ROOT`` or ``./experiments``.
-    name : str, optional
-        The experiment in that store, where it holds several.
-    storage_options : dict, optional
-        What the file system of a URI is opened with.
-    trust : bool
-        Whether values that were pickled elsewhere may be loaded: that can run any code.
-
-    Returns
-    -------
-    StoredExperiment
-        With :meth:`~StoredExperiment.observations`, :meth:`~StoredExperiment.to_dataframe`,
-        :meth:`~StoredExperiment.load` and all else that needs no function.
-
-    Raises
-    ------
-    StoreNotFound
-        If there is no such store. The message names those that there are.
-    BucketUnreachable
-        If the bucket does not answer, and this machine has not seen the store before.
-
-    Examples
-    --------
-    >>> from digital_experiments import experiment, open_experiment
-    >>> @experiment(root="runs/square")
-    ... def square(x):
-    ...     return x * x
-    >>> [square(i) for i in range(3)]
-    [0, 1, 4]
-    >>> [o.result for o in open_experiment("runs/square").observations()]
-    [0, 1, 4]
-    """
-    place = located(root_or_name, storage_options)
-    if is_store(place):
-        return _opened(place, name, trust)
-    text = str(place.uri if isinstance(place, Place) else root_or_name)
-    if name is None and os.sep not in text:
-        shared = os.environ.get("DE_ROOT")
-        if shared and is_store(located(shared)):
-            return _opened(located(shared), text, trust)
-        if is_store(Path(DEFAULT_REGISTRY, text)):
-            return _opened(Path(DEFAULT_REGISTRY, text), text, trust)
-    raise StoreNotFound(_no_store(place, text))
-
-
-def _opened(place: Path | Place, name: str | None, trust: bool) -> StoredExperiment:
-    backend = PickleBackend(folder_of(place, trust))
-    return StoredExperiment(backend.trusting() if trust else backend, name)
-
-
-def _no_store(place: Path | Place, text: str) -> str:
-    inside = stores_in(place)
-    if inside:
-        return f"{text!r} is a folder of stores. Open one of them: {_listed(inside)}."
-    if isinstance(place, Place):
-        return f"There is no store at {text}: nothing was recorded there."
-    if place.is_dir():
-        return f"{text!r} is a folder, but no store: nothing was recorded in it."
-    near = stores_in(Path(DEFAULT_REGISTRY))
-    there = f" In ./{DEFAULT_REGISTRY} there are {_listed(near)}." if near else ""
-    return (
-        f"There is no store at {text!r}, and no experiment of that name in "
-        f"./{DEFAULT_REGISTRY}.{there} Give the folder that the experiment's root= names."
-    )
-
-
-def _listed(places: Sequence[Path | Place]) -> str:
-    more = f" and {len(places) - 10} more" if len(places) > 10 else ""
-    return ", ".join(repr(place.name) for place in places[:10]) + more
-
-
-def is_store(place: Path | Place) -> bool:
-    """Whether a folder is a store: it holds a record, or what runs leave."""
-    if isinstance(place, Place):
-        from digital_experiments.remote import copies
-
-        return copies.is_store(place)
-    try:
-        with os.scandir(place) as entries:
-            return any(map(_is_of_store, entries))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _is_of_store(entry: os.DirEntry[str]) -> bool:
-    if entry.name == RUNNING:
-        return bool(in_flight(os.path.dirname(entry.path)))
-    if entry.name in (BLOBS, STORAGE):
-        return not is_store(Path(entry.path))  # an experiment may be named so
-    return split_name(entry.name) is not None
-
-
-def stores_in(place: Path | Place) -> Sequence[Path | Place]:
-    """The stores that lie in a folder, sorted by name."""
-    if isinstance(place, Place):
-        from digital_experiments.remote.opening import stores_on_bucket
-
-        return list(stores_on_bucket(place))
-    try:
-        inside = sorted(p for p in place.iterdir() if p.is_dir() and p.name[0] != ".")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [p for p in inside if is_store(p)]

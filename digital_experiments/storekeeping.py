@@ -266,7 +266,7 @@ class Storekeeping:
             If there is no such store.
         """
         from digital_experiments import upkeep
-        from digital_experiments.stored import open_experiment
+        from digital_experiments.stores import open_experiment
 
         source = other if isinstance(other, Storekeeping) else open_experiment(other)
         here, there = self._folder("merge"), source._folder("merge")

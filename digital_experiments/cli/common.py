@@ -20,13 +20,8 @@ from digital_experiments.errors import (
     StoreNotFound,
 )
 from digital_experiments.remote import Place, located
-from digital_experiments.stored import (
-    DEFAULT_REGISTRY,
-    StoredExperiment,
-    is_store,
-    open_experiment,
-    stores_in,
-)
+from digital_experiments.stored import StoredExperiment
+from digital_experiments.stores import DEFAULT_REGISTRY, is_store, open_experiment, stores_in
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from digital_experiments.cli.common import home, name_of, one_store, store_argument
-from digital_experiments.stored import DEFAULT_REGISTRY
+from digital_experiments.stores import DEFAULT_REGISTRY
 
 
 @click.command("import")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from digital_experiments.cli.common import store_argument, stores
-from digital_experiments.stored import DEFAULT_REGISTRY
+from digital_experiments.stores import DEFAULT_REGISTRY
 
 
 @click.command()
