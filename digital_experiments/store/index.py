@@ -12,9 +12,9 @@ import pickle
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from digital_experiments.columns import Block, Path, column_name, paths_of, restore
 from digital_experiments.files import is_settled
@@ -33,6 +33,7 @@ from digital_experiments.store.batches import (
     uncell,
 )
 from digital_experiments.store.codecs import load_pickle
+from digital_experiments.store.listings import difference, lines_of
 from digital_experiments.store.progress import progress
 from digital_experiments.values import Plain
 
@@ -75,13 +76,6 @@ class Kind:
         """The experiment that its runs belong to, where they say so."""
         name = self.shared.get("experiment")
         return None if name is None else str(name)
-
-
-class Changes(NamedTuple):
-    """How a listing differs from the one before."""
-
-    added: set[str]
-    gone: set[str]
 
 
 class Index:
@@ -292,7 +286,7 @@ class Index:
         """The listing that was kept whole, and the names that the tables have beside it."""
         if self._seen is not None:
             return self._seen, set()
-        return self._kept("listing"), _lines(self._kept("added"))
+        return self._kept("listing"), lines_of(self._kept("added"))
 
     def _kept(self, key: str) -> bytes:
         """A text of names; of those that were added since the listing was kept whole, or of all."""
@@ -367,7 +361,7 @@ class Index:
             self._database.executemany(query, [(name, seen) for name in vanished])
             self.vanished_names |= vanished
         ids = {name.rpartition(".")[0] for name in gone}
-        self._add([name for name in _lines(listing) if name.rpartition(".")[0] in ids])
+        self._add([name for name in lines_of(listing) if name.rpartition(".")[0] in ids])
 
     def _add(self, names: list[str]) -> None:
         """Put the records of files into the tables."""
@@ -601,50 +595,3 @@ def _rests(kind: Kind, rows: Rows) -> Iterator[bytes]:
     for rest, *values in zip(rows.rests, *rows.columns, strict=True):
         whole = restore(kind.paths, map(uncell, values), rows.shared)
         yield pickle.dumps(whole, 5) if rest is None else rest
-
-
-def difference(known: bytes, listing: bytes, later: Collection[str] = ()) -> Changes:
-    """The lines of a listing that are new, and those that are gone, in little time if few are.
-
-    ``later`` are known lines beside those in ``known``.
-    """
-    added, gone = _unlike(known, listing)
-    missing = set(later) - added
-    if missing:
-        missing -= _lines(listing)
-    return Changes(added.difference(later), gone | missing)
-
-
-def _unlike(known: bytes, listing: bytes) -> tuple[set[str], set[str]]:
-    """The lines that only the one text has, and only the other."""
-    if known == listing:
-        return set(), set()
-    if not known:
-        return _lines(listing), set()
-    m, n = len(known), len(listing)
-    most = min(m, n)
-    same = _agreed(most, lambda a, b: known[a:b] == listing[a:b])
-    start = known.rfind(b"\n", 0, same) + 1
-    same = _agreed(most - start, lambda a, b: known[m - b : m - a] == listing[n - b : n - a])
-    newline = known.find(b"\n", m - same)
-    end = 0 if newline < 0 else m - newline - 1
-    before, after = _lines(known[start : m - end]), _lines(listing[start : n - end])
-    return after - before, before - after
-
-
-def _lines(listing: bytes) -> set[str]:
-    lines = set(os.fsdecode(listing).split("\n"))
-    lines.discard("")
-    return lines
-
-
-def _agreed(most: int, agree: Callable[[int, int], bool]) -> int:
-    """How far two texts agree: ``agree(a, b)`` tells it of their parts from a to b."""
-    least = 0
-    while least < most:
-        middle = (least + most + 1) // 2
-        if agree(least, middle):
-            least = middle
-        else:
-            most = middle - 1
-    return least

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from digital_experiments import Experiment, Observation, experiment, open_experiment
 from digital_experiments.callbacks import Callback
 from digital_experiments.errors import DamagedWarning
-from digital_experiments.store.index import difference
+from digital_experiments.store.listings import difference
 
 
 @pytest.fixture
