@@ -86,7 +86,7 @@ class _Row:
         self.simple = False
         shown = peek(value)
         if isinstance(shown, ValueView):
-            shown = shown.fields or repr(shown)
+            shown = _untagged(shown)
         if isinstance(shown, dict) and shown:
             for key, item in shown.items():
                 self.entry(place, key, _untagged(item))
@@ -145,7 +145,10 @@ def restore(paths: Iterable[Path], values: Iterable[Any], shared: dict[str, Plai
 
 
 def _untagged(item: Any) -> Any:
-    return item.fields or repr(item) if isinstance(item, ValueView) else item
+    """A value, or what stands for one that is no plain data: a plain value, fields, its repr."""
+    if not isinstance(item, ValueView):
+        return item
+    return item.plain if item.plain is not None else item.fields or repr(item)
 
 
 def _holds_tag(item: Any) -> bool:
@@ -246,10 +249,15 @@ def _texts(values: Sequence[Any]) -> Any:
 
 def is_time(name: str) -> bool:
     """Whether a column of texts holds moments: those that a run's timing keeps."""
-    return name == "start" or ("timing" in name and name.endswith(("start", "end")))
+    return name == "start" or (
+        name.startswith("metadata") and "timing" in name and name.endswith(("start", "end"))
+    )
 
 
 def _times(values: Sequence[Any]) -> Any:
     import pandas
 
-    return pandas.to_datetime(pandas.Series(values), utc=True, format="ISO8601", errors="coerce")
+    try:
+        return pandas.to_datetime(pandas.Series(values), utc=True, format="ISO8601")
+    except ValueError:  # somebody has kept something else there
+        return _texts(values)

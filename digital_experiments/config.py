@@ -177,6 +177,7 @@ def _code_digest(function: FunctionType) -> str:
 
 def same_value(one: object, other: object) -> bool:
     """Whether a person would call two values equal: ``1`` and ``1.0``, arrays by content."""
+    one, other = (v if (n := plain_number(v)) is None else n for v in (one, other))
     if _is_number(one) and _is_number(other):
         return one == other or (one != one and other != other)
     try:

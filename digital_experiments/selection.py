@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex
 
 from digital_experiments.errors import did_you_mean
 from digital_experiments.values import Plain
+from digital_experiments.views import plain_number
 from digital_experiments.where import Where
 
 Status = str | Iterable[str] | None
@@ -20,8 +21,16 @@ STATUSES = (*ENDED, "running", "lost")
 UNDONE = ("failed", "interrupted", "timeout", "lost")
 """What does not count as done where a sweep is resumed."""
 
-_AGO = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\w*(?:\s+ago)?\s*")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*")
+_UNITS = {
+    "weeks": ("w", "wk", "wks", "week"),
+    "days": ("d", "day"),
+    "hours": ("h", "hr", "hrs", "hour"),
+    "minutes": ("m", "min", "mins", "minute"),
+    "seconds": ("s", "sec", "secs", "second"),
+}
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in (unit, *words)}
+_NO_TAG = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # lines, controls, halves
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -75,6 +84,7 @@ def select(
     tags: str | Iterable[str] = (),
     limit: int | None = None,
     newest_first: bool = False,
+    config: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> Selection:
     """A selection from what a person says.
@@ -90,7 +100,8 @@ def select(
     """
     condition = None if where is None else Where(where)
     statuses = checked_status(status)
-    if condition is not None and "status" in condition.columns and status == "completed":
+    asks = condition is not None and {"status", "metadata.status"} & condition.columns
+    if asks and status == "completed":
         statuses = frozenset(STATUSES)  # the expression says which
     return Selection(
         statuses=statuses,
@@ -100,8 +111,15 @@ def select(
         tags=tuple(checked_tags(tags)),
         limit=checked_limit(limit),
         newest_first=bool(newest_first),
+        config={name: _of_python(value) for name, value in (config or {}).items()},
         **others,
     )
+
+
+def _of_python(value: Any) -> Any:
+    """A value, for a number of NumPy the one that is recorded for it."""
+    number = plain_number(value)
+    return value if number is None else number
 
 
 def checked_status(status: Status) -> frozenset[str]:
@@ -121,11 +139,13 @@ def checked_status(status: Status) -> frozenset[str]:
 
 def checked_tags(tags: str | Iterable[str]) -> list[str]:
     """Tags as a list of texts of one line; a text alone is one tag."""
+    if not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be a text or a list of texts, not {tags!r}.")
     listed = [tags] if isinstance(tags, str) else list(tags)
     for tag in listed:
         if not isinstance(tag, str):
             raise TypeError(f"tags must be texts, not {tag!r}.")
-        if not tag.strip() or not tag.isprintable():
+        if not tag.strip() or _NO_TAG.search(tag):
             raise ValueError(f"{tag!r} can't be a tag: expected a text of one line.")
     return listed
 
@@ -156,7 +176,7 @@ def moment(value: Moment, name: str, whole_day: bool = False) -> str | None:
     ----------
     value
         A datetime (of the local time zone, where it has none), a date, an ISO 8601 text, or how
-        long ago: a timedelta or a text such as ``"7d"``, ``"2h"``, ``"30 minutes"``.
+        long ago: a timedelta or a text such as ``"7d"``, ``"1h 30m"``, ``"30 minutes"``.
     name
         What it is called, for the message about a wrong one.
     whole_day
@@ -179,6 +199,8 @@ def _in_utc(then: date, whole_day: bool) -> str:
     if not isinstance(then, datetime):
         day = then + timedelta(days=1) if whole_day else then
         then = datetime(day.year, day.month, day.day)
+    elif then.tzinfo is None:  # also one of pandas, which asks for a zone
+        then = datetime.combine(then.date(), then.time())
     return then.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -193,9 +215,9 @@ def _then(value: str | date | timedelta, name: str) -> date:
 
 
 def _read_moment(text: str, name: str) -> date | timedelta:
-    ago = _AGO.fullmatch(text)
-    if ago:
-        return timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+    ago = _span(text)
+    if ago is not None:
+        return ago
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
@@ -205,8 +227,18 @@ def _read_moment(text: str, name: str) -> date | timedelta:
     except ValueError:
         raise ValueError(
             f"{name}={text!r} is no time: expected ISO 8601, such as '2026-11-21' or "
-            "'2026-11-21 10:15', or how long ago: '7d', '2h', '30m'."
+            "'2026-11-21 10:15', or how long ago in weeks, days, hours, minutes and seconds: "
+            "'7d', '1h 30m'."
         ) from None
+
+
+def _span(text: str) -> timedelta | None:
+    """How long a text such as ``1 day 12 hours ago`` says; None if it does not."""
+    words = text.strip().lower().removesuffix("ago").rstrip()
+    parts = _SPAN.findall(words)
+    if not parts or _SPAN.sub("", words) or not all(unit in _UNIT_OF for _, unit in parts):
+        return None
+    return sum((timedelta(**{_UNIT_OF[u]: float(n)}) for n, u in parts), timedelta())
 
 
 def byte_count(size: int | str, name: str) -> int:

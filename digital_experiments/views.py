@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import PurePath
 from typing import Any
 
 PLAIN_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
@@ -40,6 +42,8 @@ class ValueView:
         Its repr, shortened, without addresses.
     fields : dict or None
         Its fields, if it has any, as plain data.
+    plain : datetime, float, str or None
+        What stands for it among numbers, times and texts, if anything does.
     reason : str or None
         Why the value itself is not here; None if it was just not asked for.
 
@@ -56,6 +60,7 @@ class ValueView:
         self.fields: dict[str, Any] | None = view.get("fields")
         self.shape: tuple[int, ...] | None = tuple(view["shape"]) if "shape" in view else None
         self.dtype: Any = view.get("dtype")
+        self.plain: Any = view.get("plain")
         self.reason = reason
 
     def __repr__(self) -> str:
@@ -77,7 +82,8 @@ def view(value: object) -> dict[str, Any]:
     -------
     dict
         ``type`` and ``repr`` always; ``fields`` for dataclasses, pydantic and attrs
-        models, named tuples and namespaces; ``shape`` and ``dtype`` for arrays and frames.
+        models, named tuples and namespaces; ``shape`` and ``dtype`` for arrays and frames;
+        ``plain`` for dates and times, spans of time (in seconds), decimals, fractions and paths.
 
     Examples
     --------
@@ -92,6 +98,9 @@ def view(value: object) -> dict[str, Any]:
         found = fields(value)
         if found is not None:
             described["fields"] = {key: _summary(item, 1) for key, item in found.items()}
+        plain = _stand_in(value)
+        if plain is not None:
+            described["plain"] = plain
     except Exception as problem:  # user code: properties, __repr__, __getattr__
         described.setdefault("repr", f"<{described['type']}: {type(problem).__name__} in its repr>")
     return described
@@ -137,6 +146,8 @@ def for_json(value: Any) -> Any:
     """
     if isinstance(value, float) and value - value != 0:
         return repr(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, (list, tuple, set)):
         return [for_json(item) for item in value]
     if isinstance(value, dict):
@@ -201,8 +212,9 @@ def _summary(value: object, depth: int) -> Any:
     if type(value) in PLAIN_SCALARS:
         return short_repr(value) if isinstance(value, bytes) else _small_number(value)
     number = plain_number(value)
-    if number is not None:
-        return number
+    plain = _stand_in(value) if number is None else number
+    if plain is not None:
+        return plain
     if depth < _DEPTH:
         found = dict(value) if type(value) is dict else fields(value)
         if found is not None and len(found) <= _ITEMS:
@@ -230,3 +242,26 @@ def plain_number(value: Any) -> bool | int | float | complex | None:
         return None
     number = value.item()
     return number if type(number) in (bool, int, float, complex) else None
+
+
+def _stand_in(value: Any) -> datetime | float | str | None:
+    """The time, the number or the text that a value is to a person, if it is one."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and kind.__name__ in ("datetime64", "timedelta64"):
+        value = value.astype(f"{kind.__name__}[us]").item()
+        if value is None:
+            return float("nan")
+    if isinstance(value, datetime):
+        if value != value:  # pandas' NaT
+            return float("nan")
+        offset = value.utcoffset()
+        zone = None if offset is None else timezone(offset)
+        return datetime.combine(value.date(), value.time(), zone)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, PurePath):
+        return str(value)
+    named = f"{kind.__module__}.{kind.__qualname__}"
+    return float(value) if named in ("decimal.Decimal", "fractions.Fraction") else None

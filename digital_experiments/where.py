@@ -31,6 +31,9 @@ _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.In: "in",
     ast.NotIn: "not in",
 }
+COMPARED = {"<": "is_less", "<=": "is_most", ">": "is_more", ">=": "is_least", "==": "is_same"}
+"""What compares cells that SQLite can't: large whole numbers, and times."""
+
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
@@ -67,7 +70,8 @@ class Where:
     Notes
     -----
     A cell that is missing, or of another kind than what it is compared with, is neither less
-    nor greater nor equal; so ``!=`` holds for it. ``1`` is ``1.0``, but not True.
+    nor greater nor equal; so ``!=`` holds for it. ``1`` is ``1.0``, but not True. A time is
+    compared with a text in ISO 8601; one without a zone is local.
     """
 
     def __init__(self, text: str) -> None:
@@ -216,21 +220,37 @@ class _Compiler:
     def _equal(self, cell: str, value: Scalar) -> str:
         if value is None:
             return f"({cell} IS NULL)"
-        self.parameters.append(self.columns.cell(value))
-        return f"(ifnull({cell} = ?, 0))"
+        wanted = self.columns.cell(value)
+        self.parameters.append(wanted)
+        same = f"ifnull({cell} = ?, 0)"
+        if isinstance(value, bool):
+            return f"({same})"
+        return f"({same} OR {self._compared(cell, '==', wanted)})"
 
     def _ordered(self, cell: str, operator: str, value: Scalar) -> str:
-        self.parameters.append(self.columns.cell(value))
+        wanted = self.columns.cell(value)
+        if isinstance(wanted, bytes):
+            return self._compared(cell, operator, wanted)
+        self.parameters.append(wanted)
         kinds = "('text')" if isinstance(value, str) else _NUMBER
-        return f"(typeof({cell}) IN {kinds} AND {cell} {operator} ?)"
+        plainly = f"typeof({cell}) IN {kinds} AND {cell} {operator} ?"
+        return f"({plainly} OR {self._compared(cell, operator, wanted)})"
+
+    def _compared(self, cell: str, operator: str, wanted: Any) -> str:
+        """The same of what SQLite can't compare: packed cells, and numbers with a packed value."""
+        self.parameters.append(wanted)
+        kinds = f"('blob',{_NUMBER[1:]}" if isinstance(wanted, bytes) else "('blob')"
+        return f"(typeof({cell}) IN {kinds} AND {COMPARED[operator]}({cell}, ?))"
 
     def _of_columns(self, one: str, operator: str, other: str) -> str:
+        packed = f"typeof({one}) = 'blob' OR typeof({other}) = 'blob'"
+        compared = f"(({packed}) AND {COMPARED.get(operator, 'is_same')}({one}, {other}))"
         if operator in ("==", "!="):
-            same = f"(ifnull({one} = {other}, 0))"
+            same = f"(ifnull({one} = {other}, 0) OR {compared})"
             return same if operator == "==" else f"(NOT {same})"
         kinds = f"typeof({one}) IN {_NUMBER} AND typeof({other}) IN {_NUMBER}"
         texts = f"typeof({one}) = 'text' AND typeof({other}) = 'text'"
-        return f"((({kinds}) OR ({texts})) AND {one} {operator} {other})"
+        return f"((({kinds}) OR ({texts})) AND {one} {operator} {other} OR {compared})"
 
     def _membership(self, left: ast.expr, right: ast.expr) -> str:
         """A cell in a list of values; or a value in a text, in a list, in the tags."""

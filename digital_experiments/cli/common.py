@@ -184,6 +184,8 @@ def console(stderr: bool = False) -> Console:
     """Where tables are printed: as wide as the terminal, or as COLUMNS says."""
     from rich.console import Console
 
+    if not os.environ.get("COLUMNS", "1").strip("0 "):  # some tools say that they do not know it
+        del os.environ["COLUMNS"]
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
     return Console(stderr=stderr, highlight=False, width=wide)
 

@@ -69,9 +69,9 @@ def ls(
     """
     found = stores(store)
     if (store is None or len(found) > 1) and not any([columns, sort, *chosen.values()]):
-        _list_stores(found, as_json)
+        _list_stores(found, as_json, as_csv)
         return
-    names = [name.strip() for name in columns.split(",") if name.strip()] if columns else None
+    names = _names_in(columns)
     cut = limit if limit is not None or as_json or as_csv else SHOWN
     order = (sort.removeprefix("-"), sort.startswith("-")) if sort else None
     if len(found) == 1:
@@ -84,6 +84,15 @@ def ls(
         _print_csv(table)
     else:
         print_table(table, found, names)
+
+
+def _names_in(columns: str | None) -> list[str] | None:
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    if not names:
+        raise click.BadParameter("expected names with commas between.", param_hint="--columns")
+    return names
 
 
 def _table(
@@ -130,9 +139,9 @@ def _table_of_all(
 
 
 def _sorted(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
-    """Rows by a column, numbers before texts; those without it come last."""
-    some = [row for row in rows if row.get(key) is not None]
-    none = [row for row in rows if row.get(key) is None]
+    """Rows by a column, numbers before texts; those without it, or with NaN, come last."""
+    some = [row for row in rows if row.get(key) is not None and row[key] == row[key]]
+    none = [row for row in rows if row.get(key) is None or row[key] != row[key]]
     some.sort(key=lambda row: _rank(row[key]), reverse=descending)
     return some + none
 
@@ -163,7 +172,7 @@ def _texts(value: list[Any]) -> bool:
     return all(isinstance(item, str) for item in value)
 
 
-def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
+def _list_stores(found: Sequence[StoredExperiment], as_json: bool, as_csv: bool) -> None:
     from rich.table import Table as Shown
 
     rows = []
@@ -174,12 +183,15 @@ def _list_stores(found: Sequence[StoredExperiment], as_json: bool) -> None:
         start = last[0].facts.get("timing", {}) if last else {}
         latest = start.get("total", start).get("start") if isinstance(start, dict) else None
         rows.append((store, counts, latest))
+    listed = [
+        {"store": s.root.name, "path": str(s.root), **counts, "latest": latest}
+        for s, counts, latest in rows
+    ]
     if as_json:
-        listed = [
-            {"store": s.root.name, "path": str(s.root), **counts, "latest": latest}
-            for s, counts, latest in rows
-        ]
         click.echo(json.dumps(listed, indent=2))
+        return
+    if as_csv:
+        _print_csv({name: [row[name] for row in listed] for name in (listed[0] if listed else ())})
         return
     table = Shown(box=None, pad_edge=False, header_style="bold")
     seen = [s for s in STATUSES if s in _ALWAYS or any(counts[s] for _, counts, _ in rows)]

@@ -16,6 +16,7 @@ from digital_experiments.cli.common import (
     stores,
 )
 from digital_experiments.errors import ObservationNotFound
+from digital_experiments.ids import check_id
 from digital_experiments.stored import StoredExperiment
 
 _DRY_RUN = click.option("--dry-run", "-n", is_flag=True, help="Only say what would be removed.")
@@ -168,18 +169,19 @@ def _in_trash(ids: tuple[str, ...], named: str | None) -> dict[StoredExperiment,
     """The stores and the whole ids of deleted observations."""
     wanted: dict[StoredExperiment, list[str]] = {}
     all_trash = [(one, whole) for one in stores(named) for whole in one.trash()]
-    for id in ids:
+    for id in map(check_id, ids):
         found = [(one, w) for one, w in all_trash if w.startswith(id) or w.endswith(id)]
         if len(found) != 1:
-            many = "any of " + ", ".join(w for _, w in found[:5]) if found else "none"
-            raise ObservationNotFound(f"{id!r} could be {many} of those in the trash.")
+            many = ", ".join(w for _, w in found[:5])
+            told = f"{id!r} could be any of {many}." if found else f"{id!r} is not in the trash."
+            raise ObservationNotFound(told)
         wanted.setdefault(found[0][0], []).append(found[0][1])
     return wanted
 
 
 @click.command()
 @click.argument("store")
-@click.argument("other", type=click.Path(exists=True, file_okay=False))
+@click.argument("other")
 def merge(store: str, other: str) -> None:
     """Copy what the store OTHER holds into STORE. Doing it twice changes nothing.
 

@@ -76,7 +76,7 @@ def copies_folder() -> str:
         import platformdirs
 
         place = platformdirs.user_data_dir("digital_experiments", appauthor=False)
-    return os.path.join(place, "copies")
+    return os.path.join(os.path.expanduser(place), "copies")
 
 
 def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:

@@ -42,7 +42,7 @@ def index_folder(key: str) -> str:
         import platformdirs
 
         place = platformdirs.user_cache_dir("digital_experiments", appauthor=False)
-    return os.path.join(place, "index", short_hash(key.encode()))
+    return os.path.join(os.path.expanduser(place), "index", short_hash(key.encode()))
 
 
 def newest(folder: str) -> str | None:

@@ -18,6 +18,7 @@ from digital_experiments.store import results
 from digital_experiments.store.batches import FALSE, TRUE, batches, cell, uncell
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.codecs import load_pickle
+from digital_experiments.store.comparing import COMPARISONS, ordinal
 from digital_experiments.store.index import Index, Kind
 from digital_experiments.values import Plain, decode, peek
 
@@ -363,8 +364,9 @@ class Query:
         if sql is None:
             known = [*_ALWAYS, *self.names(kinds)]
             raise UnknownColumn(f"There is no column {name!r}. {did_you_mean(name, known)}")
+        key = f"iif(typeof({sql}) = 'blob', ordinal({sql}, 0), {sql})"
         return (
-            f"ORDER BY {sql} IS NULL, {sql} {'DESC' if descending else 'ASC'}, rows.id {direction}"
+            f"ORDER BY {key} IS NULL, {key} {'DESC' if descending else 'ASC'}, rows.id {direction}"
         )
 
     def _sql_of(self, name: str, kinds: list[Kind]) -> str | None:
@@ -416,6 +418,8 @@ class Query:
             "untabled": lambda id, name: cell(dict(cells_of(rest(id), True, ".")).get(_text(name))),
             "field": lambda id, name: _scalar_field(rest(id), _text(name)),
             "holds": _holds,
+            "ordinal": ordinal,
+            **COMPARISONS,
         }
 
     def _fact(self, kind: Kind, name: str) -> Any:

@@ -135,7 +135,8 @@ def check(root: str, vanished: dict[str, str] | None = None) -> Check:
     _check_flight(root, found)
     for name, seen in sorted((vanished or {}).items()):
         problem = f"it is gone; it was there on {seen}."
-        found.damages.append(Damage("missing record", name, problem, (f"run {name}",)))
+        lost = (f"run {name.rpartition('.')[0]}",)
+        found.damages.append(Damage("missing record", name, problem, lost))
     found.damages += [
         Damage("pointer", path[len(root) + 1 :], "it holds no id; it is no loss.")
         for path in wrong_pointers(root)

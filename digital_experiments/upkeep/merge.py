@@ -127,8 +127,9 @@ def _merge_all(
     for id, record in in_flight(other).items():
         if record["metadata"]["status"] == "lost" and id not in here and _in(id, wanted):
             _merge_lost(root, other, id, deleted, done)
+    gone = purged(root)
     for note in note_names(other):
-        if _in(id_of(note), wanted):
+        if _in(id_of(note), wanted) and id_of(note) not in gone:
             _merge_note(root, other, note, done)
     for path in all_study_files(other) if wanted is None else ():
         _merge_plan(root, other, path, done)

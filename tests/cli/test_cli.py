@@ -180,7 +180,7 @@ def test_deleting_restoring_and_purging(store: Any) -> None:
     run("delete", second)
     run("purge", fails=1, answer="n\n")
     assert "1 observations removed" in run("purge", second[-6:], "--yes")
-    assert "could be none" in run("restore", second, fails=2)
+    assert "is not in the trash" in run("restore", second, fails=2)
     assert [o.id for o in store.observations()] == [third]
 
 
@@ -214,3 +214,40 @@ def test_help_gives_examples() -> None:
     commands = ["ls", "show", "best", "tag", "check", "repair", "prune", "gc", "delete", "merge"]
     for command in commands:
         assert f"digital-experiments {command}" in run(command, "--help")
+
+
+def test_purge_of_nothing_named_removes_nothing(store: Any) -> None:
+    (deleted,) = store.delete(store.observations()[0])
+    for command in ("purge", "restore"):
+        assert "it is empty" in run(command, "", *(["-y"] if command == "purge" else []), fails=2)
+        assert "is not in the trash" in run(command, "zzzz", fails=2)
+    assert store.trash() == [deleted]
+
+
+def test_stores_are_listed_for_programs_too(store: Any) -> None:
+    header, row = run("ls", "--csv").splitlines()
+    assert header.startswith("store,path,completed")
+    assert row.startswith("train,")
+
+
+def test_no_columns_are_told(store: Any) -> None:
+    for nothing in ("", " , "):
+        assert "expected names with commas" in run("ls", "train", "--columns", nothing, fails=2)
+
+
+def test_a_terminal_of_no_width_is_one_of_some(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "train" in run("ls")
+
+
+def test_diverged_runs_are_sorted_last(store: Any) -> None:
+    for name, values in (("a", [0.9, 0.1, float("nan"), 0.5]), ("b", [0.8, float("nan"), 0.2])):
+        recorded = experiment(root=f"experiments/{name}")(lambda acc: {"acc": acc})
+        for value in values:
+            recorded(value)
+    wanted = [0.9, 0.8, 0.5, 0.2, 0.1]
+    for sort, order in (("-result.acc", wanted), ("result.acc", wanted[::-1])):
+        listed = json.loads(run("ls", "--sort", sort, "--columns", "result.acc", "--json"))
+        assert [row["result.acc"] for row in listed][:5] == order
+    best = json.loads(run("ls", "--sort", "-result.acc", "--limit", "2", "--json"))
+    assert [row["result.acc"] for row in best] == [0.9, 0.8]

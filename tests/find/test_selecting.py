@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from digital_experiments import Experiment, compare, diff, experiment, open_experiment
@@ -19,6 +23,8 @@ from digital_experiments.errors import (
     StoreNotFound,
     UnknownColumn,
 )
+from digital_experiments.selection import moment, select
+from digital_experiments.store.query import Query
 
 
 @dataclasses.dataclass
@@ -317,3 +323,156 @@ def test_a_note_that_is_none_costs_no_list(
     (place / f"{id}.2026-11-21_10-15-00_123456_k3f9xq.json").write_bytes(seal(addition.encode()))
     assert train.observations()[0].note is None
     assert not train.check().ok
+
+
+@pytest.fixture
+def kept() -> Experiment[..., Any]:
+    """Values that are neither numbers of SQLite's nor texts."""
+
+    @experiment(root="runs/kept")
+    def keep(value: Any, timing_backend: str = "cuda") -> Any:
+        return value
+
+    return keep
+
+
+def test_large_whole_numbers_compare_and_sort_as_numbers(kept: Experiment[..., Any]) -> None:
+    for seed in (2**66, 5, -(2**70), 2**70, 2.5):
+        kept(seed)
+
+    def found(where: str) -> list[Any]:
+        return [o.result for o in kept.observations(where=where)]
+
+    assert found("result > 5") == [2**66, 2**70]
+    assert found("result >= 1e20 and result < 100000000000000000000000") == [2**70]
+    assert found("result > -100000000000000000000") == [2**66, 5, 2**70, 2.5]
+    assert found("result < 100000000000000000000") == [2**66, 5, -(2**70), 2.5]
+    assert found(f"result == {2**70} or result == {float(2**66)}") == [2**66, 2**70]
+    assert found("result in [5, 2.5]") == [5, 2.5]
+    selection = select(order=("result", True))
+    ids = Query(kept.backend.index, selection).table(["id", "result"])
+    assert ids["result"] == [2**70, 2**66, 5, 2.5, -(2**70)]
+
+
+def test_what_is_no_number_is_sorted_last(kept: Experiment[..., Any]) -> None:
+    for value in (0.9, float("nan"), 0.1, None):
+        kept(value)
+    for descending, numbers in ((True, [0.9, 0.1]), (False, [0.1, 0.9])):
+        table = Query(kept.backend.index, select(order=("result", descending))).table(["result"])
+        assert list(table["result"])[:2] == numbers
+
+
+TIMES = [
+    date(2020, 1, 1),
+    datetime(2026, 5, 5),
+    datetime(2026, 5, 5, tzinfo=timezone(timedelta(hours=2))),
+    datetime(2026, 5, 5, tzinfo=ZoneInfo("UTC")),
+    pd.Timestamp("2030-01-01"),
+    np.datetime64("2031-01-01"),
+]
+
+
+def test_times_of_all_kinds_are_times(kept: Experiment[..., Any]) -> None:
+    for time in TIMES:
+        kept(time)
+    assert [o.result for o in kept.observations()] == TIMES
+    found = kept.observations(where="result > '2026-01-01' and result < '2030-01-02'")
+    assert [o.result for o in found] == TIMES[1:5]
+    assert [o.result for o in kept.observations(where="'2026-05-05T00:00Z' == result")][-1:] == [
+        TIMES[3]
+    ]
+    assert len(kept.observations(where="not (result >= '2021-01-01')")) == 1
+    column = kept.to_dataframe()["result"]
+    assert all(isinstance(value, datetime) for value in column)
+    assert column[5] == datetime(2031, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (timedelta(hours=1), 3600.0),
+        (pd.Timedelta("1h"), 3600.0),
+        (np.timedelta64(90, "m"), 5400.0),
+        (Decimal("0.5"), 0.5),
+        (Fraction(1, 4), 0.25),
+        (PurePosixPath("/data/x"), "/data/x"),
+    ],
+)
+def test_what_stands_for_a_number_or_a_text_selects(
+    kept: Experiment[..., Any], value: Any, shown: Any
+) -> None:
+    kept(value)
+    kept("else")
+    assert kept.to_dataframe()["result"][0] == shown
+    assert [o.result for o in kept.observations(where=f"result == {shown!r}")] == [value]
+
+
+def test_a_missing_time_is_missing(kept: Experiment[..., Any]) -> None:
+    for nothing in (pd.NaT, np.datetime64("NaT")):
+        kept(nothing)
+    assert kept.to_dataframe()["result"].isna().all()
+    assert kept.observations(where="result > '2000-01-01'") == []
+
+
+def test_a_name_like_timing_makes_no_time(kept: Experiment[..., Any]) -> None:
+    kept(1)
+    assert list(kept.to_dataframe()["config.timing_backend"]) == ["cuda"]
+
+
+def test_numbers_of_numpy_select_as_those_of_python(kept: Experiment[..., Any]) -> None:
+    for value in np.arange(3):
+        kept(value)
+    for wanted in (np.int64(2), np.float64(2), np.int8(2), 2):
+        assert [o.result for o in kept.observations(value=wanted)] == [2]
+        assert [o.result for o in kept.observations().filter(value=wanted)] == [2]
+        assert len(kept.to_dataframe(value=wanted)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("7d", timedelta(days=7)),
+        ("1d12h", timedelta(hours=36)),
+        ("1 hour, 30 minutes ago", timedelta(minutes=90)),
+        ("2 weeks ago", timedelta(weeks=2)),
+        (" 30 S ", timedelta(seconds=30)),
+    ],
+)
+def test_how_long_ago(text: str, span: timedelta) -> None:
+    told = moment(text, "since")
+    assert told is not None
+    assert abs(datetime.now(UTC) - span - datetime.fromisoformat(told)) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("text", ["6 months", "3 miles", "1y", "7", "d", "1d 2", "1 d o"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no time: expected ISO 8601.*'1h 30m'"):
+        moment(text, "since")
+
+
+def test_times_of_pandas_are_times() -> None:
+    assert moment(pd.Timestamp("2026-01-01"), "since") == moment("2026-01-01T00:00", "since")
+    assert moment(pd.Timestamp("2026-01-01", tz="UTC"), "since") == moment(
+        "2026-01-01T00:00Z", "since"
+    )
+
+
+def test_a_condition_on_the_status_in_the_metadata_decides_on_it(
+    train: Experiment[..., Any],
+) -> None:
+    failed = train.observations(status="failed")
+    assert failed
+    assert train.observations(where="metadata.status == 'failed'") == failed
+    assert train.observations(where="status == 'failed'") == failed
+
+
+def test_what_can_be_no_tag_or_note_is_refused(train: Experiment[..., Any]) -> None:
+    one = train.observations()[0]
+    for wrong in (5, None):
+        with pytest.raises(TypeError, match="tags must be a text or a list of texts"):
+            train.annotate(one.id, tags=wrong)  # type: ignore[arg-type]
+    assert train.annotate(one.id, note="half \ud800").note == "half \ud800"
+    with pytest.raises(ValueError, match="expected a text of one line"):
+        train.annotate(one.id, tags="two\nlines")
+    tag = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE}"
+    assert train.annotate(one.id, tags=tag).tags == ["mnist", tag]

@@ -91,6 +91,7 @@ DRAWN = {
     ("columns", "values"),
     ("columns", "views"),
     ("selection", "values"),
+    ("selection", "views"),
     ("selection", "where"),
     ("backends", "store"),
     ("callbacks", "inside"),
