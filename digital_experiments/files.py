@@ -117,6 +117,11 @@ def _host() -> str:
     return f"{crc32(names.encode()):08x}"
 
 
+def is_temporary(path: str) -> bool:
+    """Whether a file is one that is being written, or was when its writer was killed."""
+    return _TEMPORARY.search(path) is not None
+
+
 def in_flight(folder: str) -> list[str]:
     """The temporary files in a folder whose writers may still be at it."""
     return [name for name, lives in _temporary(folder) if lives]

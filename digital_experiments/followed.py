@@ -38,8 +38,8 @@ class Follower(Protocol):
     def fetch_folder(self, path: str) -> None:
         """Bring all files of a folder."""
 
-    def fetch_runs(self, ids: Iterable[str]) -> None:
-        """Bring all that belongs to some runs."""
+    def fetch_runs(self, ids: Iterable[str]) -> set[str]:
+        """Bring all that belongs to some runs; those of which no file was here before."""
 
     def files_below(self, path: str) -> dict[str, int]:
         """The files below a folder, by their path from there, and the bytes of each."""

@@ -328,7 +328,7 @@ class Registry:
         ValueError
             If there is no such experiment, or no such variant of it.
         """
-        whole = Merged()
+        whole, is_there = Merged(), False
         target = Registry(into)
         names = self.experiments() if experiment is None else [experiment]
         if not names:
@@ -343,6 +343,9 @@ class Registry:
             trusted = self.trust if trust is None else trust
             folder = target._working_folder(name)
             whole = whole + merge(folder, store._folder("pull"), ids, trust=trusted)
+            is_there = True
+        if not is_there:
+            raise ValueError(f"No experiment in {self.uri} has a variant {variant!r}.")
         return whole
 
     def delete(

@@ -23,6 +23,7 @@ from digital_experiments.errors import BucketUnreachable, DamagedRecord
 from digital_experiments.files import (
     folder_state,
     is_settled,
+    is_temporary,
     make_folder,
     read_bytes,
     write_here,
@@ -42,11 +43,11 @@ from digital_experiments.remote.opening import (
     is_on_bucket,
     known_places,
 )
-from digital_experiments.remote.outbox import Outbox, blob_object
+from digital_experiments.remote.outbox import Outbox, blob_object, files_in
 from digital_experiments.remote.places import Place
 from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
-from digital_experiments.store.flight import in_flight
+from digital_experiments.store.flight import flight_name, in_flight
 from digital_experiments.store.layout import (
     BLOBS,
     CACHE,
@@ -109,7 +110,7 @@ class WorkingCopy:
         self._shown: dict[str, float] = {}
         self._whole: set[str] = set()
         make_folder(folder)
-        told = {"uri": place.uri, "endpoint": place.endpoint}
+        told = {"uri": place.uri, "endpoint": place.endpoint, "account": place.account}
         write_here(folder, PLACE, json.dumps(told).encode())
         follow(folder, self)
 
@@ -279,7 +280,9 @@ class WorkingCopy:
             raise BucketUnreachable(told)
         lost = [id for id, run in in_flight(self.folder).items() if _is_lost(run)]
         files = sum(self.outbox.send_files(id) for id in lost)
-        return self.outbox.sent - before + files
+        shown = [name for id in lost if (name := flight_name(id)) not in self._seen()]
+        self.bucket.each([("write", n, self.outbox.content(n) or b"", False) for n in shown])
+        return self.outbox.sent - before + files + len(shown)
 
     def refresh(self) -> None:
         """Bring what others have recorded, noted or deleted since, and send what is owed.
@@ -390,7 +393,7 @@ class WorkingCopy:
         found = {}
         for name, data in answers.items():
             if isinstance(data, bytes):
-                if data != self.outbox.content(name) and not self._is_worse(name, data):
+                if data != self.outbox.content(name) and not self._is_better_here(name, data):
                     found[name] = data
             elif not isinstance(data, FileNotFoundError):  # else it was deleted meanwhile
                 raise data
@@ -402,8 +405,11 @@ class WorkingCopy:
                 moment = self._moments.get(name, time.time())
                 os.utime(f"{self.folder}/{name}", (moment, moment))
 
-    def _is_worse(self, name: str, data: bytes) -> bool:
-        """Whether a record was damaged in the bucket, and is whole here."""
+    def _is_better_here(self, name: str, data: bytes) -> bool:
+        """Whether a record was damaged in the bucket and is whole here, or a run lives here."""
+        if kind(name) == RUNNING:
+            with suppress(FileNotFoundError):
+                return os.stat(f"{self.folder}/{name}").st_mtime > self._moments.get(name, 0)
         return is_record(name) and self._is_whole(name) and not _can_be_read(name, data)
 
     # -- fetching -----------------------------------------------------------------------------
@@ -431,6 +437,9 @@ class WorkingCopy:
             data = self.bucket.read(name)
         except FileNotFoundError:
             return False
+        except BucketUnreachable as problem:
+            self._fail(problem)
+            raise
         if kind(name) == CACHE and b" " in data:
             if not self.trust:
                 return False  # it would have a pickle loaded that somebody else has made
@@ -445,20 +454,13 @@ class WorkingCopy:
         id = name.rpartition("/")[2]
         if name in self._whole or self._is_made_here(id) or self._is_away():
             return
-        self.fetch_folders([name])
+        found = self.bucket.below(name)
+        self._download(found)
+        for old in files_in(path):
+            if self._name(old) not in found and not is_temporary(old):  # it was pruned
+                os.unlink(old)
         if self._is_recorded(id):
             self._whole.add(name)
-
-    def fetch_folders(self, names: Iterable[str]) -> None:
-        """Bring all files of some folders, many at a time.
-
-        Raises
-        ------
-        BucketUnreachable, PermissionError
-            If that can't be done.
-        """
-        objects = self.bucket.each([("below", name) for name in names])
-        self._download({name: it for found in objects for name, it in found.items()})
 
     def _download(self, found: dict[str, Found]) -> None:
         download(self.bucket, found, self.folder)
@@ -469,8 +471,13 @@ class WorkingCopy:
     def _is_recorded(self, id: str) -> bool:
         return any(os.path.exists(f"{self.folder}/{id}{suffix}") for suffix in PARSERS)
 
-    def fetch_runs(self, ids: Iterable[str]) -> None:
+    def fetch_runs(self, ids: Iterable[str]) -> set[str]:
         """Bring the blobs and the files of runs that this machine has not made, many at a time.
+
+        Returns
+        -------
+        set of str
+            The ids of those of which no file was here before.
 
         Raises
         ------
@@ -479,7 +486,8 @@ class WorkingCopy:
         """
         wanted = {id for id in ids if not self._is_made_here(id)}
         if not wanted:
-            return
+            return wanted
+        new = {id for id in wanted if not os.path.exists(f"{self.folder}/{STORAGE}/{id}")}
         files = self.bucket.below(STORAGE)
         self._download({n: it for n, it in files.items() if n.split("/")[1] in wanted})
         names = [n for n, (id, _) in record_names(self.folder).items() if id in wanted]
@@ -488,6 +496,7 @@ class WorkingCopy:
         if missing:
             there = self.bucket.below(BLOBS)
             self._download({n: there[n] for b in missing if (n := blob_object(b)) in there})
+        return new
 
     def files_below(self, path: str) -> dict[str, int]:
         """The files below a folder, in the bucket, and the bytes of each."""
@@ -524,7 +533,7 @@ class WorkingCopy:
             return False
         if kind(name) == BLOBS:
             return sha256(data) == name.rpartition("/")[2].partition(".")[0]
-        if not is_record(name) or "/" in name or is_from_elsewhere(self.folder, id_of(name) or ""):
+        if not is_record(name) or is_from_elsewhere(self.folder, id_of(name) or ""):
             return False
         return _can_be_read(name, data)
 
@@ -564,7 +573,7 @@ def _can_be_read(name: str, data: bytes) -> bool:
 
 def _is_checked(name: str) -> bool:
     """Whether a check looks at an object."""
-    return is_record(name) if "/" not in name else kind(name) in _CHECKED
+    return is_record(name) or kind(name) in _CHECKED
 
 
 def _is_lost(run: dict[str, Any]) -> bool:

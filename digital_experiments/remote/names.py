@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 
 from digital_experiments.store.layout import RUNNING, TRASH
 from digital_experiments.store.records import PARSERS, split_name
 
 RECORDS = tuple(PARSERS)
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")  # lines, halves, backslash
 
 
 def kind(name: str) -> str:
@@ -17,8 +19,8 @@ def kind(name: str) -> str:
 
 
 def is_record(name: str) -> bool:
-    """Whether it is the name of a record in the store."""
-    return name.endswith(RECORDS) and name[0] != "."
+    """Whether it is the name of a record in the store: not of a run in flight, nor in the trash."""
+    return name.endswith(RECORDS) and name[0] != "." and "/" not in name
 
 
 def id_of(name: str) -> str | None:
@@ -42,9 +44,5 @@ def listed(folder: str, folders: bool = False) -> list[str]:
 
 
 def is_fit(name: str) -> bool:
-    """Whether a bucket can hold an object of that name."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return name.isprintable()
+    """Whether a bucket can hold an object of that name, and all systems a file of it."""
+    return _UNFIT.search(name) is None

@@ -156,6 +156,10 @@ class ObjectBucket(Bucket):
             raise FileExistsError(f"It is in {self._uri} already.") from problem
         except exceptions.BaseError as problem:
             raise _told(self._uri, problem) from None
+        except BaseException as problem:
+            if type(problem).__name__ != "PanicException":  # what Rust did not expect
+                raise
+            raise BucketUnreachable(unreachable(self._uri, problem)) from None
 
 
 def _told(uri: str, problem: Exception) -> OSError:
@@ -223,6 +227,11 @@ def _config(place: Place) -> tuple[Any, Any]:
         options.pop(name, None)
     config = {_word(name): value for name, value in {**options, **inner}.items()}
     if place.endpoint:
+        if not place.endpoint.startswith(("http://", "https://")):
+            raise ValueError(
+                f"The endpoint {without_credentials(place.endpoint)!r} of {place.uri} must begin "
+                "with http:// or https://."
+            )
         config["endpoint"] = place.endpoint
         if not config.keys() & {"region", "default_region"}:
             config["region"] = os.environ.get("AWS_REGION", "us-east-1")

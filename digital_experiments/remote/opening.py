@@ -115,7 +115,8 @@ def is_on_bucket(place: Place) -> bool:
     BucketUnreachable
         If the bucket does not answer.
     """
-    return _holds_store(bucket_of(place).here(""))
+    bucket = bucket_of(place)
+    return _holds_store(bucket, bucket.here(""))
 
 
 def stores_on_bucket(place: Place) -> list[Place]:
@@ -149,8 +150,10 @@ def known_places() -> list[Place]:
     for name in sorted(listed(copies_folder(), folders=True)):
         with suppress(OSError, ValueError, KeyError):
             told = json.loads(read_bytes(f"{copies_folder()}/{name}/{PLACE}"))
-            options = {"endpoint_url": told["endpoint"]} if told.get("endpoint") else {}
-            found.append(Place(told["uri"], options))
+            account, _, server = (told.get("account") or "").partition(" ")
+            options = {"endpoint_url": told.get("endpoint")}
+            options.update(account_name=account, endpoint=server)
+            found.append(Place(told["uri"], {k: v for k, v in options.items() if v}))
     return found
 
 
@@ -158,16 +161,17 @@ def _stores_there(place: Place) -> list[Place]:
     bucket = bucket_of(place)
     _, folders = bucket.here("")
     looks = bucket.each([("here", folder) for folder in folders])
-    inside = [name for name, look in zip(folders, looks, strict=True) if _holds_store(look)]
+    inside = [name for name, look in zip(folders, looks, strict=True) if _holds_store(bucket, look)]
     return [place.child(name) for name in sorted(inside) if is_safe(name)]
 
 
-def _holds_store(look: tuple[dict[str, Found], list[str]]) -> bool:
+def _holds_store(bucket: Bucket, look: tuple[dict[str, Found], list[str]]) -> bool:
+    """Whether a folder holds records, or what runs leave; experiments may be named like that."""
     files, folders = look
-    parts = {folder.rpartition("/")[2] for folder in folders}
-    return bool(parts & {BLOBS, STORAGE, RUNNING, NOTES, TRASH}) or any(
-        split_name(name.rpartition("/")[2]) is not None for name in files
-    )
+    if any(split_name(name.rpartition("/")[2]) is not None for name in files):
+        return True
+    parts = [f for f in folders if f.rpartition("/")[2] in (BLOBS, STORAGE, RUNNING, NOTES, TRASH)]
+    return any(f"{part}/{BLOBS}" not in bucket.here(part)[1] for part in parts)
 
 
 def is_known(folder: str) -> bool:

@@ -229,14 +229,13 @@ class Outbox:
         return [] if parts is None or "/" in name else self._files_of(parts[0])
 
     def _files_of(self, id: str) -> list[tuple[str, str]]:
-        found = []
-        for path in files_in(f"{self._folder}/{STORAGE}/{id}"):
-            name = path[len(self._folder) + 1 :].replace(os.sep, "/")
-            if is_fit(name):
-                found.append((name, path))
-            else:
-                self._trouble = f"{path!r} stays here: a bucket can't hold a file of that name."
-        return found
+        paths = list(files_in(f"{self._folder}/{STORAGE}/{id}"))
+        found = {path: path[len(self._folder) + 1 :].replace(os.sep, "/") for path in paths}
+        unfit = [path for path, name in found.items() if not is_fit(name)]
+        if unfit:
+            told = ", ".join(map(repr, unfit[:5])) + (", ..." if len(unfit) > 5 else "")
+            self._trouble = f"A bucket can't hold files of such names; they stay here: {told}."
+        return [(name, path) for path, name in found.items() if path not in unfit]
 
     # -- blobs --------------------------------------------------------------------------------
 

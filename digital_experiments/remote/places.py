@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ OBJECT_STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "
 """The schemes that obstore serves, and how it calls them."""
 
 _IN_PROCESS = ("memory",)
+_ACCOUNTS = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -61,7 +63,20 @@ class Place:
     @property
     def key(self) -> str:
         """What tells it from other places: the server belongs to it."""
-        return f"{self.uri} {self.endpoint or ''}"
+        return f"{self.uri} {self.endpoint or self.account or ''}"
+
+    @property
+    def account(self) -> str | None:
+        """The account of Azure that a container belongs to, and its server where that is told."""
+        if OBJECT_STORES.get(self.scheme) not in ("az", "abfs"):
+            return None
+        options = {key.removeprefix("azure_"): value for key, value in self.options.items()}
+        named = re.search(r"AccountName=([^;]+)", str(options.get("connection_string")))
+        given = (options.get(key) for key in ("account_name", "storage_account_name"))
+        told = (os.environ.get(name) for name in _ACCOUNTS)
+        name = next(filter(None, (*given, named and named[1], *told)), None)
+        servers = (options.get(key) for key in ("endpoint", "storage_endpoint", "account_host"))
+        return " ".join(filter(None, (name, next(filter(None, servers), None)))) or None
 
     @property
     def endpoint(self) -> str | None:
@@ -125,8 +140,9 @@ def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place
         raise TypeError(f"root must be a path, not {root!r:.80}.")
     if "://" in text:
         return _of_uri(text, dict(options or {}))
-    scheme = text.partition(":/")[0]
-    if scheme in OBJECT_STORES and text.startswith(f"{scheme}:/"):
+    scheme, colon, _ = text.partition(":")
+    if colon and scheme.lower() in (*OBJECT_STORES, *LOCAL, *_IN_PROCESS, "sftp"):
+        scheme = scheme.lower()
         raise ValueError(f"{text!r} is no path: a URI begins with {scheme}://, with two slashes.")
     if options:
         raise TypeError(
@@ -140,6 +156,7 @@ def _of_uri(uri: str, options: dict[str, Any]) -> Path | Place:
     scheme = scheme.lower()
     _refuse_hidden_secrets(scheme, rest)
     if scheme in LOCAL:
+        rest = rest.removeprefix("localhost") if rest.startswith("localhost/") else rest
         return Path(unquote(rest) if rest.startswith("/") else rest).expanduser()
     _check_scheme(scheme, uri)
     _check_installed(scheme)

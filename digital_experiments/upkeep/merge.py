@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields
 
 from digital_experiments.errors import DamagedRecord, InvalidName
@@ -86,163 +86,164 @@ def merge(
 def _merge(
     root: str, other: str, ids: Iterable[str] | None, overwrite: bool, trust: bool
 ) -> Merged:
-    ours = follower_of(root)
+    ours, theirs = follower_of(root), follower_of(other)
     if ours is not None:
         ours.refresh()
-    done = Merged()
     wanted = None if ids is None else set(ids)
-    here = {id: name for name, (id, _) in record_names(root).items()}
-    deleted = set(trashed(root)) | purged(root)
     names = {n: parts for n, parts in record_names(other).items() if _in(parts[0], wanted)}
-    new = [id for id, _ in names.values() if id not in here and id not in deleted]
-    theirs = follower_of(other)
+    merging = _Merging(root, other, overwrite)
+    new = [id for name, (id, _) in names.items() if merging.is_new(name, id)]
     if theirs is not None:
-        theirs.fetch_runs(new)
+        merging.brought = theirs.fetch_runs(new)
     if not trust:
         flights = [id for id in in_flight(other) if _in(id, wanted)]
         note_elsewhere(root, [id for id in (*new, *flights) if is_from_elsewhere(other, id)])
     with ours.held(overwrite) if ours is not None else nullcontext():
-        _merge_all(root, other, names, here, deleted, wanted, overwrite, done)
-    return done
+        merging.take(names, wanted)
+    return merging.done
 
 
 def _in(id: str, wanted: set[str] | None) -> bool:
     return wanted is None or id in wanted
 
 
-def _merge_all(
-    root: str,
-    other: str,
-    names: dict[str, tuple[str, str]],
-    here: dict[str, str],
-    deleted: set[str],
-    wanted: set[str] | None,
-    overwrite: bool,
-    done: Merged,
-) -> None:
-    with progress(len(names), f"Merging {other}") as advance:
-        for name in sorted(names):
-            advance(1)
-            _merge_record(root, other, name, names[name], here, deleted, overwrite, done)
-    for id, record in in_flight(other).items():
-        if record["metadata"]["status"] == "lost" and id not in here and _in(id, wanted):
-            _merge_lost(root, other, id, deleted, done)
-    gone = purged(root)
-    for note in note_names(other):
-        if _in(id_of(note), wanted) and id_of(note) not in gone:
-            _merge_note(root, other, note, done)
-    for path in all_study_files(other) if wanted is None else ():
-        _merge_plan(root, other, path, done)
+class _Merging:
+    """One merge of a store into another.
 
+    Attributes
+    ----------
+    brought : set of str
+        Ids of runs whose files were fetched for this alone.
+    """
 
-def _merge_lost(root: str, other: str, id: str, deleted: set[str], done: Merged) -> None:
-    """Copy what is left of a run that was lost."""
-    name = flight_name(id)
-    if id in deleted:
-        done.deleted.append(id)
-    elif os.path.exists(f"{root}/{name}"):
-        done.known += 1
-    else:
-        data = read_bytes(f"{other}/{name}")
-        _with_belongings(root, other, id, data, done)
-        write_atomic(f"{root}/{RUNNING}", os.path.basename(name), data)
-        beat = os.stat(f"{other}/{name}").st_mtime
-        os.utime(f"{root}/{name}", (beat, beat))  # another host judges it by its last beat
-        done.added.append(id)
+    def __init__(self, root: str, other: str, overwrite: bool) -> None:
+        self.root = root
+        self.other = other
+        self.overwrite = overwrite
+        self.here = {id: name for name, (id, _) in record_names(root).items()}
+        self.purged = purged(root)
+        self.deleted = self.purged | set(trashed(root))
+        self.brought: set[str] = set()
+        self.done = Merged()
 
+    def is_new(self, name: str, id: str) -> bool:
+        """Whether an observation of the other store is copied: it is not here, or replaced."""
+        if id in self.deleted:
+            return False
+        if id not in self.here:
+            return True
+        with suppress(FileNotFoundError):  # deleted there meanwhile
+            return self.overwrite and not self._is_same(name, id, self._theirs(name))
+        return False
 
-def _merge_record(
-    root: str,
-    other: str,
-    name: str,
-    parts: tuple[str, str],
-    here: dict[str, str],
-    deleted: set[str],
-    overwrite: bool,
-    done: Merged,
-) -> None:
-    id, suffix = parts
-    if id in deleted:
-        done.deleted.append(id)
-        return
-    try:
-        data = read_bytes(f"{other}/{name}")
-        check_record(parse_record(data, suffix)[0], check_id(id))
-        if id in here and (not overwrite or _is_same(root, here[id], name, data)):
-            _compare(root, here[id], name, data, id, done)
-            _copy_blobs(root, other, data, done)
+    def take(self, names: dict[str, tuple[str, str]], wanted: set[str] | None) -> None:
+        """Copy the records of some names, and with them lost runs, notes and plans."""
+        with progress(len(names), f"Merging {self.other}") as advance:
+            for name in sorted(names):
+                advance(1)
+                self._take_record(name, *names[name])
+        for id, record in in_flight(self.other).items():
+            if record["metadata"]["status"] == "lost" and _in(id, wanted) and id not in self.here:
+                self._take_lost(id)
+        for note in note_names(self.other):
+            if _in(id_of(note), wanted) and id_of(note) not in self.purged:
+                self._take_note(note)
+        for path in all_study_files(self.other) if wanted is None else ():
+            self._take_plan(path)
+
+    def _theirs(self, path: str) -> bytes:
+        return read_bytes(f"{self.other}/{path}")
+
+    def _is_same(self, name: str, id: str, data: bytes) -> bool:
+        return self.here[id] == name and read_bytes(f"{self.root}/{name}") == data
+
+    def _take_record(self, name: str, id: str, suffix: str) -> None:
+        done = self.done
+        if id in self.deleted:
+            done.deleted.append(id)
             return
-        if id in here and here[id] != name:
-            remove(f"{root}/{here[id]}")
-        write_atomic(root, name, lambda: _with_belongings(root, other, id, data, done))
-        done.added.append(id)
-    except FileNotFoundError:  # deleted there meanwhile
-        return
-    except (DamagedRecord, InvalidName) as problem:
-        done.problems.append(f"{name}: {problem}")
+        try:
+            data = self._theirs(name)
+            check_record(parse_record(data, suffix)[0], check_id(id))
+            if id in self.here and self._is_same(name, id, data):
+                done.known += 1
+                self._take_blobs(data)
+            elif id in self.here and not self.overwrite:
+                done.conflicts.append(id)
+                self._take_blobs(data)
+            else:
+                if self.here.get(id, name) != name:
+                    remove(f"{self.root}/{self.here[id]}")
+                write_atomic(self.root, name, lambda: self._with_belongings(id, data))
+                done.added.append(id)
+        except FileNotFoundError:  # deleted there meanwhile
+            return
+        except (DamagedRecord, InvalidName) as problem:
+            done.problems.append(f"{name}: {problem}")
 
+    def _take_lost(self, id: str) -> None:
+        """Copy what is left of a run that was lost."""
+        name = flight_name(id)
+        if id in self.deleted:
+            self.done.deleted.append(id)
+        elif os.path.exists(f"{self.root}/{name}"):
+            self.done.known += 1
+        else:
+            data = self._theirs(name)
+            self._with_belongings(id, data)
+            write_atomic(f"{self.root}/{RUNNING}", os.path.basename(name), data)
+            beat = os.stat(f"{self.other}/{name}").st_mtime
+            os.utime(f"{self.root}/{name}", (beat, beat))  # others judge it by its last beat
+            self.done.added.append(id)
 
-def _compare(root: str, mine: str, name: str, data: bytes, id: str, done: Merged) -> None:
-    if _is_same(root, mine, name, data):
-        done.known += 1
-    else:
-        done.conflicts.append(id)
-
-
-def _is_same(root: str, mine: str, name: str, data: bytes) -> bool:
-    return mine == name and read_bytes(f"{root}/{mine}") == data
-
-
-def _with_belongings(root: str, other: str, id: str, data: bytes, done: Merged) -> bytes:
-    """The bytes of a record, once all that it needs is here."""
-    _copy_blobs(root, other, data, done)
-    source, target = f"{other}/{STORAGE}/{id}", f"{root}/{STORAGE}/{id}"
-    if os.path.isdir(source):
-        partial = f"{root}/{STORAGE}/.{new_id()}.tmp"
-        if follower_of(other) is not None and is_from_elsewhere(other, id):
+    def _with_belongings(self, id: str, data: bytes) -> bytes:
+        """The bytes of a record, once all that it needs is here, and nothing of another one."""
+        self._take_blobs(data)
+        source, target = (f"{root}/{STORAGE}/{id}" for root in (self.other, self.root))
+        partial = f"{self.root}/{STORAGE}/.{new_id()}.tmp"
+        if os.path.isdir(source) and id in self.brought:
             make_folder(os.path.dirname(partial))
             shutil.move(source, partial)  # it was only fetched for this, and can be again
-        else:
+        elif os.path.isdir(source):
             shutil.copytree(source, partial, symlinks=True)
-        if os.path.isdir(target):  # left by a merge that was killed
+        if os.path.isdir(target):  # of a run that is replaced, or of a merge that was killed
             shutil.rmtree(target)
-        os.replace(partial, target)
-    return data
+        if os.path.isdir(partial):
+            os.replace(partial, target)
+        return data
 
+    def _take_blobs(self, data: bytes) -> None:
+        for name in with_inner(self.other, names_in(data)):
+            folder = blob_folder(self.root, name)
+            if os.path.exists(f"{folder}/{name}"):
+                continue
+            problem = problem_with(self.other, name)
+            place = f"{blob_folder(self.other, name)}/{name}"
+            if problem is None:
+                write_atomic(folder, name, read_bytes(place))
+            elif os.path.exists(place):
+                self.done.problems.append(problem)
 
-def _copy_blobs(root: str, other: str, data: bytes, done: Merged) -> None:
-    for name in with_inner(other, names_in(data)):
-        folder = blob_folder(root, name)
-        if os.path.exists(f"{folder}/{name}"):
-            continue
-        problem = problem_with(other, name)
-        if problem is None:
-            write_atomic(folder, name, read_bytes(f"{blob_folder(other, name)}/{name}"))
-        elif os.path.exists(f"{blob_folder(other, name)}/{name}"):
-            done.problems.append(problem)
+    def _take_note(self, name: str) -> None:
+        if os.path.exists(f"{self.root}/{NOTES}/{name}"):
+            return
+        try:
+            read_note(self.other, name)
+            write_atomic(f"{self.root}/{NOTES}", name, self._theirs(f"{NOTES}/{name}"))
+            self.done.notes += 1
+        except DamagedRecord as problem:
+            self.done.problems.append(f"{NOTES}/{name}: {problem}")
 
-
-def _merge_note(root: str, other: str, name: str, done: Merged) -> None:
-    if os.path.exists(f"{root}/{NOTES}/{name}"):
-        return
-    try:
-        read_note(other, name)
-        write_atomic(f"{root}/{NOTES}", name, read_bytes(f"{other}/{NOTES}/{name}"))
-        done.notes += 1
-    except DamagedRecord as problem:
-        done.problems.append(f"{NOTES}/{name}: {problem}")
-
-
-def _merge_plan(root: str, other: str, path: str, done: Merged) -> None:
-    """Copy a file of a study."""
-    try:
-        read_study_file(other, path)
-    except DamagedRecord as problem:
-        done.problems.append(f"{path}: {problem}")
-        return
-    data = read_bytes(f"{other}/{path}")
-    if not os.path.exists(f"{root}/{path}"):
-        write_atomic(f"{root}/{os.path.dirname(path)}", os.path.basename(path), data)
-        done.notes += 1
-    elif read_bytes(f"{root}/{path}") != data:
-        done.problems.append(f"{path}: it is another plan here, which was kept.")
+    def _take_plan(self, path: str) -> None:
+        """Copy a file of a study."""
+        try:
+            read_study_file(self.other, path)
+        except DamagedRecord as problem:
+            self.done.problems.append(f"{path}: {problem}")
+            return
+        data = self._theirs(path)
+        if not os.path.exists(f"{self.root}/{path}"):
+            write_atomic(f"{self.root}/{os.path.dirname(path)}", os.path.basename(path), data)
+            self.done.notes += 1
+        elif read_bytes(f"{self.root}/{path}") != data:
+            self.done.problems.append(f"{path}: it is another plan here, which was kept.")

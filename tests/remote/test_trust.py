@@ -164,15 +164,23 @@ def test_a_file_of_an_odd_name_stays_here_and_hinders_nothing(
         (current_dir() / name).write_text("x")
         (current_dir() / "even").write_text("y")
 
-    for name in ("a\nb", "tab\t", os.fsdecode(b"\xff.txt")):
-        with pytest.warns(UserWarning, match="can't hold a file of that name"):
+    unfit = ["a\nb", "tab\t", os.fsdecode(b"\xff.txt"), "latex \\alpha.txt"]
+    for name in unfit:
+        with pytest.warns(UserWarning, match="can't hold files of such names") as told:
             odd(name)
-    odd("ordinary")
-    assert len(odd.observations()) == 4
+        assert repr(name)[1:-1] in str(told[0].message)
+    screenshot = "10.00.00\N{NARROW NO-BREAK SPACE}AM.png"
+    joined = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE}"
+    for name in ("ordinary", screenshot, joined):
+        odd(name)
+    assert len(odd.observations()) == 7
     assert CliRunner().invoke(main, ["sync"]).exit_code == 0
     another_host()
     runs = open_experiment(f"{s3}/odd").observations()
-    assert [len(run.artefacts()) for run in runs] == [1, 1, 1, 2]
+    assert [len(run.artefacts()) for run in runs] == [1, 1, 1, 1, 2, 2, 2]
+    assert [(run.dir / run.config["name"]).read_text() for run in runs[4:]] == ["x"] * 3
+    into = Registry("pulled")
+    assert Registry(s3).pull("odd", into=str(into.uri)).problems == []
 
 
 def test_what_links_lead_to_goes_up(s3: str, another_host: Callable[[], None]) -> None:
