@@ -22,7 +22,7 @@ _MEGABYTE = 1_000_000
 def _told(variable: str, default: float) -> float:
     """A number that the environment gives."""
     text = os.environ.get(variable)
-    if text is None:
+    if not text:
         return default
     try:
         number = float(text)

@@ -74,10 +74,11 @@ class Seed(Callback):
     def start(self, id: str, config: dict[str, Any]) -> None:
         """Seed the generators."""
         facts = current_run().facts
-        seed = facts.get("seed")
+        seed = facts.pop("seed", None)
         if seed is None:
-            seed = facts["seed"] = self._own(config)
+            seed = self._own(config)
         self.seed_fn(seed)
+        facts["seed"] = seed
 
     def _own(self, config: dict[str, Any]) -> int:
         """The seed of a run for which nobody has planned one."""

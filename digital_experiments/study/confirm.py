@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.callbacks.seed import SEEDS, checked_seed
 from digital_experiments.errors import InvalidStudy
 from digital_experiments.study.design import checked_replicates
 from digital_experiments.study.hypotheses import ALL, BASELINE, Hypothesis
+from digital_experiments.study.integrity import seeds_used
 from digital_experiments.study.outcome import Outcome
 from digital_experiments.study.plans import (
     CONFIRMATION,
@@ -46,11 +47,14 @@ def confirmed(
     count = checked_replicates(replicates)
     known = all_plans(study.plans.root, study.experiment.name)
     begun = _begun(known, name, plan) if strategy == "resume" else None
-    others = [other for other in known if other is not begun and other.id != plan.id]
+    own = set() if begun is None else {begun.id, *begun.continues}
+    others = [other for other in known if other.id not in own and other.id != plan.id]
+    used = {seed for other in (plan, *others) for seed in other.seeds}
+    used |= seeds_used(study.experiment, own)
     asked = _conditions(explored, hypotheses).with_(
         hypotheses=hypotheses,
         replicates=count,
-        seed=_seed([plan, *others], count, seed if begun is None else begun.seed),
+        seed=_seed(used, count, seed if begun is None else begun.seed),
         name=name,
     )
     asked = asked.asked(
@@ -67,9 +71,8 @@ def _begun(known: Sequence[Plan], name: str, explored: Plan) -> Plan | None:
     return next(of_it, None)
 
 
-def _seed(used: Sequence[Plan], count: int, seed: int | None) -> int:
-    """What fresh seeds are made from."""
-    seeds = {one for plan in used for one in plan.seeds}
+def _seed(seeds: Set[int], count: int, seed: int | None) -> int:
+    """What seeds are made from that have not been used."""
     if seed is not None:
         if seeds & {seed_of(checked_seed(seed), number) for number in range(count)}:
             raise InvalidStudy(

@@ -23,7 +23,7 @@ from digital_experiments.study.hypotheses import (
 )
 from digital_experiments.study.plans import Plans
 from digital_experiments.study.statistics import CORRECTIONS, NEEDS_SCIPY, smallest_p
-from digital_experiments.study.treatments import Treatment, as_treatments
+from digital_experiments.study.treatments import Treatment, as_treatments, copied
 
 _SEED = "seed"
 
@@ -220,8 +220,9 @@ class Design:
         return self.experiment.complete(self.with_seed(config, seed))
 
     def with_seed(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """The parameters of a run, with a seed if the function takes one."""
-        return {**config, _SEED: seed} if self.takes_seed else dict(config)
+        """The parameters of a run, its own to change, with a seed if the function takes one."""
+        own = copied(config)
+        return {**own, _SEED: seed} if self.takes_seed else own
 
     @property
     def _takes_more(self) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from digital_experiments.errors import UnknownColumn
 from digital_experiments.ids import utc_text
+from digital_experiments.selection import select
+from digital_experiments.store.query import Query, as_lists
 from digital_experiments.study.hypotheses import Hypothesis
 from digital_experiments.study.plans import Plan, Plans, all_plans
 from digital_experiments.study.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from digital_experiments.experiment import Experiment
     from digital_experiments.study.outcome import Replicate
 
 VALID = "valid"
@@ -41,8 +45,10 @@ class Integrity:
     reasons: list[str]
 
     @classmethod
-    def of(cls, plans: Plans, plan: Plan, replicates: Sequence[Replicate]) -> Integrity:
-        """What the plan and the runs tell."""
+    def of(
+        cls, plans: Plans, plan: Plan, replicates: Sequence[Replicate], seen: Set[int] = frozenset()
+    ) -> Integrity:
+        """What the plan and the runs tell; ``seen`` are seeds of other runs before the plan."""
         found: list[tuple[str, str]] = []
         mine = [one for one in replicates if _part(one, "plan") == plan.id]
         changed = sum(_part(one, "digest") != plan.digest for one in mine)
@@ -52,7 +58,8 @@ class Integrity:
         if old:
             found.append((REUSED, f"{len(old)} runs were made before the plan"))
         explored, missing = _explored(plans, plan)
-        again = {one.seed for one in replicates} & {s for other in explored for s in other.seeds}
+        used = {s for other in explored for s in other.seeds} | seen
+        again = {one.seed for one in replicates} & used
         if again:
             found.append((REUSED, f"{len(again)} seeds were used by runs before the plan"))
         codes = {one.observation.facts.get("fingerprint") for one in replicates}
@@ -118,4 +125,27 @@ def _tried(plans: Plans, plan: Plan) -> int:
     if not plan.explored:
         return 0
     others = all_plans(plans.root, plan.experiment)
-    return sum(other.id < plan.id and other.explored[:1] == plan.explored[:1] for other in others)
+    return sum(
+        other.id < plan.id
+        and other.explored[:1] == plan.explored[:1]
+        and other.id not in plan.continues
+        for other in others
+    )
+
+
+def seeds_used(
+    experiment: Experiment[..., Any], besides: Collection[str], before: str | None = None
+) -> set[int]:
+    """The seeds of all runs of an experiment but those of some plans, up to an id."""
+    names = ["id", "metadata.seed", "metadata.study.plan"]
+    query = Query(experiment.backend.index, select(None, experiment=experiment.name))
+    try:
+        table = query.table(names)
+    except UnknownColumn:  # no run has been seeded, or none belongs to a plan
+        return set()
+    rows = zip(*(as_lists(table)[name] for name in names), strict=True)
+    return {
+        seed
+        for id, seed, plan in rows
+        if type(seed) is int and plan not in besides and (before is None or id < before)
+    }

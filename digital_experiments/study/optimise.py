@@ -57,11 +57,12 @@ def best_of(
     checked_how(options, "search")
     goal, wanted = _goal(controller, objective, direction)
     search = Search(asked, replicates, objective, short_repr(controller, 2000), options)
-    missing = trials - len(search.observations())
+    missing = trials - len(search.made())
     if missing > 0:
         controller.control(search, missing, executor=asked.executor, workers=asked.workers)
-    found = search.observations()
-    study.plans.end(search.plan, len(found) * replicates, trials * replicates)
+    found = search.made()
+    if search.is_written:
+        study.plans.end(search.plan, len(found) * replicates, trials * replicates)
     scored = [(o, value) for o in found if (value := _score(o, goal)) is not None]
     if not scored:
         _explain(found, goal)
@@ -84,6 +85,8 @@ def _goal(controller: Any, objective: Objective, direction: str | None) -> tuple
 
 def _score(trial: Observation, goal: str | None) -> float | None:
     """The finite number that a trial came to."""
+    if trial.status != "completed":
+        return None
     cells = measured(trial)
     if goal is None:
         value = next((v for name in cells if (v := value_of(cells, name)) is not None), None)
@@ -96,6 +99,14 @@ def _explain(trials: Observations, goal: str | None) -> None:
     """Say why there is nothing to choose from."""
     if not trials:
         raise InvalidStudy("No trial has completed all its replicates: see the failed runs.")
+    failed = next((trial.error for trial in trials if trial.status != "completed"), None)
+    if failed is not None:
+        raise InvalidStudy(
+            f"None of {len(trials)} trials has come to a number; their runs are kept. "
+            f"{failed['type']} {failed['message']}"
+        )
+    if any(value_of(measured(trial), str(goal)) is not None for trial in trials):
+        raise InvalidStudy(f"{goal!r} is not finite in any of {len(trials)} trials.")
     known = dict.fromkeys(name for trial in trials for name in measured(trial))
     raise UnknownColumn(f"No trial has a number in {goal!r}. {did_you_mean(str(goal), known)}")
 
@@ -131,6 +142,7 @@ class Search:
         self.replicates = replicates
         self.objective = objective
         self.how = how
+        self.is_written = False
         self.plan = self._planned(identity)
         told = (run.facts["study"]["treatment"] for run in study.runs_of(self.plan.id))
         self._names = Counter(name.partition("-")[0] for name in dict.fromkeys(told))
@@ -149,8 +161,9 @@ class Search:
                 and plan.keys == {BASELINE: config_mark(baseline)}
                 and study.seed in (None, plan.seed)
             ):
+                self.is_written = True
                 return plan
-        plan = new_plan(
+        return new_plan(
             study,
             self.experiment,
             {BASELINE: baseline},
@@ -161,8 +174,6 @@ class Search:
             correction=None,
             search=identity,
         )
-        plans.write(plan)
-        return plan
 
     @property
     def root(self) -> Path:
@@ -171,7 +182,13 @@ class Search:
 
     def complete(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config of a trial, with the baseline's values and defaults."""
-        return _unseeded(self.study.complete(self._merged(config)))
+        try:
+            return _unseeded(self.study.complete(self._merged(config)))
+        except TypeError as problem:
+            name = self.experiment.name
+            raise InvalidStudy(
+                f"{name!r} can't be run with {dict(config)!r:.200}: {problem}"
+            ) from None
 
     def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
         if self.study.takes_seed and _SEED in config:
@@ -189,14 +206,17 @@ class Search:
         wanted = [status] if isinstance(status, str) else status
         if wanted is not None and "completed" not in wanted:
             return Observations()
+        return Observations(trial for trial in self.made() if trial.status == "completed")
+
+    def made(self) -> Observations:
+        """The same, with those that the objective has failed for."""
         parts: dict[str, dict[int, Observation]] = {}
         for run in self.study.runs_of(self.plan.id):
             told = run.facts["study"]
             if run.status == "completed":
                 parts.setdefault(told["treatment"], {}).setdefault(told["replicate"], run)
         whole = [runs for runs in parts.values() if len(runs) >= self.replicates]
-        trials = (self._trial(list(runs.values())) for runs in whole)
-        return Observations(trial for trial in trials if trial.status == "completed")
+        return Observations(self._trial(list(runs.values())) for runs in whole)
 
     def imap(
         self,
@@ -234,6 +254,9 @@ class Search:
         """The replicates of trials; takes note of which trial each is of."""
         for config in configs:
             mark = config_mark(self.complete(config))[:12]
+            if not self.is_written:
+                self.study.plans.write(self.plan)
+                self.is_written = True
             self._names[mark] += 1
             trial = f"{mark}-{self._names[mark]}"
             for number in range(self.replicates):

@@ -17,11 +17,12 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import listed
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis, as_hypothesis
-from digital_experiments.study.integrity import Integrity, judged
+from digital_experiments.study.integrity import Integrity, judged, seeds_used
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
-from digital_experiments.study.plans import Plan
+from digital_experiments.study.plans import CONFIRMATION, Plan
 from digital_experiments.study.power import replicates_needed
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
+from digital_experiments.views import for_json
 
 if TYPE_CHECKING:
     import pandas
@@ -213,7 +214,10 @@ class Outcome:
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the runs are what the plan said before the first of them."""
-        return Integrity.of(self.study.plans, self.plan, self.replicates)
+        plan, seen = self.plan, set[int]()
+        if plan.kind == CONFIRMATION:
+            seen = seeds_used(self.study.experiment, {plan.id, *plan.continues}, plan.id)
+        return Integrity.of(self.study.plans, plan, self.replicates, seen)
 
     @property
     def is_complete(self) -> bool:
@@ -421,9 +425,17 @@ class Outcome:
         return text(self)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write the replicates, as of :meth:`to_dataframe`, to a JSON file."""
-        frame = self.to_dataframe()
-        return save(path, frame.to_json(orient="records", indent=2).encode())
+        """Write the replicates, as of :meth:`to_dataframe`, to a JSON file.
+
+        Numbers keep all their digits; NaN is null, infinities are the texts ``inf`` and ``-inf``.
+        """
+        import json
+
+        rows = self.to_dataframe().to_dict("records")
+        cells = [
+            {k: None if v is None or v != v else for_json(v) for k, v in r.items()} for r in rows
+        ]
+        return save(path, json.dumps(cells, indent=2).encode())
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the replicates, as of :meth:`to_dataframe`, to a Parquet file.

@@ -33,6 +33,7 @@ from digital_experiments.study.plans import (
     config_mark,
     plain_config,
 )
+from digital_experiments.study.treatments import is_plain
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -160,13 +161,16 @@ class Session:
 
     def _calls(self, plan: Plan, runs: Sequence[tuple[str, int, int]]) -> Iterator[Call]:
         """The calls of runs, with their seeds, and what their metadata tell of the study."""
-        takes_seed = self.study.takes_seed
+        takes_seed, with_seed = self.study.takes_seed, self.study.with_seed
         told = {"name": plan.study, "plan": plan.id, "digest": plan.digest}
         parts = {name: {**told, "treatment": name} for name in self.conditions}
-        whole = {name: self.study.complete(c) for name, c in self.conditions.items()}
+        plain = {name: c for name, c in self.conditions.items() if is_plain(c)}
+        whole = {name: self.study.complete(c) for name, c in plain.items()}
         for name, number, seed in runs:
-            config, bound = self.conditions[name], whole[name]
-            if takes_seed:
+            config, bound = self.conditions[name], whole.get(name)
+            if bound is None:
+                config = with_seed(config, seed)  # a run may change what it is given
+            elif takes_seed:
                 config, bound = {**config, _SEED: seed}, {**bound, _SEED: seed}
             facts = {"seed": seed, "study": {**parts[name], "replicate": number}}
             yield Call((), config, None, facts, bound)

@@ -24,6 +24,7 @@ NEEDS_SCIPY = "Studies need SciPy: pip install 'digital-experiments[scipy]'."
 
 _BATCH = 4_000_000  # numbers in memory at once
 _FLAT = 1e-12  # relative differences that are rounding
+_DIGITS = 13  # of a number, of which rounding does not reach the last
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,15 @@ def compared(
     reason = _obstacle(a, b, test, paired, sides, alpha)
     p = None
     if not reason:
-        found = [p_value(a, b + against, side, test, paired) for side, against in sides]
+        found = [p_value(*_against(a, b, by, test), side, test, paired) for side, by in sides]
         p = max(found)
         if math.isnan(p):
             p, reason = None, f"the {test} test gives no p-value for these values"
     low, high = difference_interval(a, b, paired, interval, alpha)
     counts = (len(a), len(b))
     middle = _mean(a) - _mean(b)
-    return Comparison(p, middle, low, high, hedges_g(a, b), cliffs_delta(a, b), counts, reason)
+    delta = cliffs_delta(*_against(a, b, 0.0, "mann-whitney"))
+    return Comparison(p, middle, low, high, hedges_g(a, b), delta, counts, reason)
 
 
 def scipy_stats() -> Any:
@@ -165,6 +167,24 @@ def _obstacle(
     return ""
 
 
+def _against(a: Sample, b: Sample, shift: float, test: str) -> tuple[Sample, Sample]:
+    """Two samples, the second moved; where a test counts ties, rounding makes and breaks none."""
+    if test not in ("permutation", "mann-whitney"):
+        return a, b + shift
+    moved = _rounded(b + shift, np.maximum(np.abs(b), abs(shift)))
+    return _rounded(a, np.abs(a)), moved
+
+
+def _rounded(values: Sample, sizes: Sample) -> Sample:
+    """Values without the rounding errors of numbers of some sizes, as decimals."""
+    return np.array(
+        [
+            round(float(value), _DIGITS - math.ceil(math.log10(size))) if size > 0 else value
+            for value, size in zip(values, sizes, strict=True)
+        ]
+    )
+
+
 def p_value(a: Sample, b: Sample, alternative: str, test: str, paired: bool) -> float:
     """The p-value of a test of SciPy's; see :func:`compared`."""
     return float(_P_VALUES[test](a, b, alternative, paired))
@@ -174,7 +194,7 @@ def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
     stats = scipy_stats()
 
     return stats.permutation_test(
-        (a, b),
+        _whole_numbers(a, b),
         _mean_difference,
         permutation_type="samples" if paired else "independent",
         vectorized=True,
@@ -183,6 +203,15 @@ def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
         alternative=alternative,
         rng=np.random.default_rng(0),
     ).pvalue
+
+
+def _whole_numbers(a: Sample, b: Sample) -> tuple[Sample, Sample]:
+    """Samples in so small a unit that they are whole: sums in any order are equal then."""
+    largest = max(np.max(np.abs(a)), np.max(np.abs(b)))
+    if not 1e-250 < largest < 1e250:
+        return a, b
+    unit = 10.0 ** (math.ceil(math.log10(largest)) - _DIGITS)
+    return np.rint(a / unit), np.rint(b / unit)
 
 
 def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
@@ -198,9 +227,10 @@ def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
 
     if not paired:
         return stats.mannwhitneyu(a, b, alternative=alternative).pvalue
-    if np.array_equal(a, b):
+    differences = _rounded(a - b, np.maximum(np.abs(a), np.abs(b)))
+    if not np.any(differences):
         return 1.0  # there are no ranks
-    return stats.wilcoxon(a, b, alternative=alternative).pvalue
+    return stats.wilcoxon(differences, alternative=alternative).pvalue
 
 
 def _binary(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from digital_experiments.errors import InvalidStudy
 from digital_experiments.study.hypotheses import ALL, BASELINE
-from digital_experiments.views import short_repr
+from digital_experiments.views import PLAIN_SCALARS, short_repr
 
 Apply = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
@@ -70,7 +70,7 @@ class Treatment:
         """
         if not callable(self.apply):
             return {**baseline, **self.apply}
-        config = _copied(baseline)
+        config = copied(baseline)
         given = self.apply(config)
         if given is not None and not isinstance(given, Mapping):
             raise InvalidStudy(
@@ -85,11 +85,18 @@ class Treatment:
         return f"Treatment({self.name!r}, {how}{score})"
 
 
-def _copied(config: Mapping[str, Any]) -> dict[str, Any]:
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Whether nothing in a config can be changed in place."""
+    return PLAIN_SCALARS.issuperset(map(type, config.values()))
+
+
+def copied(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config that may be changed in place; what can't be copied is shared."""
+    copies = dict(config)
+    if is_plain(config):
+        return copies
     from copy import deepcopy
 
-    copies = dict(config)
     for name, value in config.items():
         with suppress(Exception):  # objects of the user's may raise anything
             copies[name] = deepcopy(value)

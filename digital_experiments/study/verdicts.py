@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from digital_experiments.charts import as_float
-from digital_experiments.errors import did_you_mean
+from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
 from digital_experiments.study.measures import RESULT, value_of
 from digital_experiments.study.statistics import (
@@ -252,10 +252,10 @@ def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict
     left_out = len(metrics[BASELINE]) + len(metrics[name]) - 2 * len(common)
     notes = [f"{left_out} replicates are left out, which one side lacks"] if left_out else []
     told: list[Any] = []
-    for group in _groups(hypothesis.metrics, list(baseline)):
+    for group in _groups(hypothesis.metrics, [m for m in baseline if m in treatment]):
         missing = [m for m in group if m not in baseline or m not in treatment]
         if missing:
-            reason = f"no run has the metric {missing[0]!r}. {did_you_mean(missing[0], baseline)}"
+            reason = _why_missing(missing[0], name, metrics, common)
             return replace(verdict, reason=reason)
         sides = ({m: side[m] for m in group} for side in (baseline, treatment))
         try:
@@ -265,6 +265,16 @@ def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict
     if len(told) != 1:
         return replace(verdict, details=told, reason="several verdicts: see details")
     return _judged_by(told[0], replace(verdict, details=told[0]), notes)
+
+
+def _why_missing(metric: str, name: str, metrics: Metrics, common: Sequence[int]) -> str:
+    """Which runs lack a metric."""
+    runs = [metrics[side][n] for side in (BASELINE, name) for n in common]
+    lacking = sum(metric not in cells for cells in runs)
+    if lacking < len(runs):
+        return f"{lacking} of {len(runs)} runs lack the metric {metric!r}"
+    known = dict.fromkeys(known for cells in runs for known in cells)
+    return f"no run has the metric {metric!r}. {did_you_mean(metric, known)}"
 
 
 def _judged_by(details: Any, verdict: Verdict, notes: Sequence[str]) -> Verdict:
@@ -354,7 +364,15 @@ def _can_be_ranked(verdict: Verdict) -> bool:
 
 
 def _score(ranker: Any, verdict: Verdict) -> float:
-    return as_float(ranker(verdict if verdict.details is None else verdict.details))
+    """What a treatment is ranked by; NaN, which comes last, where the ranker gives None."""
+    try:
+        given = ranker(verdict if verdict.details is None else verdict.details)
+        return math.nan if given is None else as_float(given)
+    except Exception as problem:  # the user's
+        raise InvalidStudy(
+            f"The ranker of {verdict.name!r} can't rank {verdict.treatment!r}: it must give a "
+            f"number, or None; {type(problem).__name__}: {problem}"
+        ) from problem
 
 
 def _in_order(scores: Mapping[str, float], smallest_first: bool) -> list[tuple[str, float]]:

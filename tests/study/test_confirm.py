@@ -136,3 +136,23 @@ def test_a_confirmation_may_go_on_where_it_was_stopped(throw: Experiment[..., An
     assert confirmed.version == 1
     assert confirmed.verdicts[0].integrity == "valid"
     assert len(stops.observations(status=None)) == 4 + 12 + 1
+
+
+def test_seeds_of_runs_beside_the_plans_are_seen_data_too(explored: Outcome) -> None:
+    explored.study.apply("high", seed=777)
+    with pytest.raises(InvalidStudy, match="leads to seeds that earlier runs have used"):
+        explored.confirm("high.x > baseline.x", replicates=4, seed=777)
+    confirmed = explored.confirm("high.x > baseline.x", replicates=6, seed=888)
+    assert confirmed.integrity.status == "valid"
+    explored.study.apply("high", seed=888)  # afterwards
+    assert confirmed.integrity.status == "valid"
+
+
+def test_a_confirmation_may_be_extended_more_than_once(explored: Outcome) -> None:
+    asked = "high.x > baseline.x"
+    first = explored.confirm(asked, replicates=6)
+    for count in (8, 8, 10):
+        more = explored.confirm(asked, replicates=count, strategy="resume")
+        assert len(more.replicates) == 2 * count
+        assert more.plan.seed == first.plan.seed
+        assert not any("earlier confirmations" in reason for reason in more.integrity.reasons)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from digital_experiments.errors import (
     InvalidStudy,
     RunsFailedWarning,
 )
+from digital_experiments.study.statistics import compared
 from digital_experiments.study.verdicts import ranked, verdicts
 
 
@@ -499,3 +502,152 @@ def test_a_seed_of_numpy_is_a_seed() -> None:
         return random.random()
 
     assert fit(np.int64(3)) == fit(3)
+
+
+TESTS_OF_TIES = ["permutation", "mann-whitney"]
+
+
+@pytest.mark.parametrize("test", TESTS_OF_TIES)
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("unit", [100, 1000, 10**6])
+def test_the_unit_of_a_metric_changes_no_p_value(test: str, paired: bool, unit: int) -> None:
+    """Tied values are tied in hundredths too, which no float holds, and at a margin."""
+    rng = np.random.default_rng(unit)
+    for alternative, margin in (("two-sided", 0), ("greater", -5), ("less", 3)):
+        for _ in range(20):
+            count = 7 if paired else 5
+            one, other = (rng.integers(0, 9, count) + 9 * unit // 10 for _ in range(2))
+            how: Any = {"alternative": alternative, "test": test, "paired": paired, "alpha": 0.9}
+            whole = compared(list(one), list(other), shift=margin, **how)
+            parts = compared(list(one / unit), list(other / unit), shift=margin / unit, **how)
+            assert parts.p == pytest.approx(whole.p, abs=1e-12)
+            assert parts.cliffs_delta == whole.cliffs_delta
+
+
+def test_an_exact_permutation_test_agrees_with_counting_in_whole_numbers() -> None:
+    one, other = [950, 949, 956, 954, 954, 957, 945, 952], [949, 947, 955, 952, 952, 955, 945, 953]
+    pairs = [a - b for a, b in zip(one, other, strict=True)]
+    signs = itertools.product((1, -1), repeat=len(pairs))
+    sums = [sum(s * d for s, d in zip(chosen, pairs, strict=True)) for chosen in signs]
+    exact = sum(abs(total) >= abs(sum(pairs)) for total in sums) / len(sums)
+    thousandths = [[value / 1000 for value in side] for side in (one, other)]
+    assert compared(*thousandths).p == exact == 0.0625
+
+
+@pytest.mark.parametrize("test", TESTS_OF_TIES)
+def test_a_difference_that_is_rounding_is_none(test: str) -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.02, 12)
+    for same in (values + 2.2e-16, values * 3 * 0.1 / 0.3):
+        found = compared(list(same), list(values), alternative="greater", test=test)
+        assert found.p is not None
+        assert found.p >= 0.5
+
+
+def test_a_run_that_changes_its_config_changes_no_other() -> None:
+    @experiment(root="mutable")
+    def build(layers: Any = (64,), dropout: float = 0.1, seed: int = 0) -> dict[str, float]:
+        layers.append(10)
+        return {"params": sum(layers)}
+
+    baseline = {"layers": [64, 64]}
+    study = Study(build, baseline=baseline, treatments={"drop": {"dropout": 0.5}}, replicates=4)
+    outcome = study.run()
+    assert {one.observation.result["params"] for one in outcome} == {138}
+    assert all(one.observation.config["layers"] == [64, 64] for one in outcome)
+    study.apply("drop")
+    study.optimise(GridSearch(dropout=[0.1, 0.2]), 2, 2, objective="params")
+    assert {o.result["params"] for o in build.observations()} == {138}
+    assert baseline == {"layers": [64, 64]}
+
+
+def test_numbers_in_json_are_those_of_the_runs(folder: Path) -> None:
+    numbers = [4.06e-13, 0.12345678901234568, 1.234567890123456e300, math.nan, math.inf]
+
+    @experiment(root="digits")
+    def digits(seed: int = 0) -> dict[str, float]:
+        return {"loss": numbers[seed // 31337]}
+
+    outcome = Study(digits, replicates=5, seed=0).run()
+    written = json.loads(outcome.to_json("outcome.json").read_text())
+    (column,) = (name for name in written[0] if name.endswith("loss"))
+    assert [row[column] for row in written] == [*numbers[:3], None, "inf"]
+
+
+def test_an_objective_that_fails_is_told_and_its_runs_are_kept() -> None:
+    @experiment(root="objective")
+    def some(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"x": k}
+
+    study = Study(some, seed=1)
+    for _ in range(2):
+        with (
+            pytest.warns(RunsFailedWarning) if len(some.observations()) == 0 else nullcontext(),
+            pytest.raises(InvalidStudy, match=r"runs are kept\. KeyError of the objective: 'y'"),
+        ):
+            study.optimise(
+                GridSearch(k=[0.0, 1.0]), 2, objective=lambda runs: float(runs[0].result["y"])
+            )
+        assert len(some.observations()) == 2
+    best = study.optimise(GridSearch(k=[0.0, 1.0]), 2, objective=lambda runs: runs[0].result["x"])
+    assert (best.score, len(some.observations())) == (1.0, 2)
+    with pytest.raises(InvalidStudy, match="'objective' is not finite in any of 2 trials"):
+        study.optimise(GridSearch(k=[0.0, 1.0]), 2, objective=lambda runs: math.nan)
+
+
+def test_a_search_that_can_not_begin_leaves_no_version() -> None:
+    @experiment(root="nothing")
+    def some(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"x": k}
+
+    study = Study(some)
+    with pytest.raises(InvalidStudy, match=r"'some' can't be run with .*'zz': 1"):
+        study.optimise(GridSearch(zz=[1, 2]), 2)
+    with pytest.raises(InvalidStudy, match="can't vary 'seed'"):
+        study.optimise(GridSearch(seed=[1, 2]), 2)
+    assert study.versions() == []
+
+
+def test_a_ranker_without_an_answer_ranks_last_and_a_wrong_one_is_told() -> None:
+    @experiment(root="ranker")
+    def some(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"const": 1.0, "x": k + random.random()}
+
+    study = Study(some, treatments={"a": {"k": 9.0}}, replicates=6, seed=1)
+    outcome = study.run(hypotheses=[Hypothesis("a.const > baseline.const", ranker=lambda v: None)])
+    (ranked,) = outcome.ranking
+    assert ranked[0] == "a"
+    assert math.isnan(ranked[1])
+    wrong = study.run(
+        hypotheses=[Hypothesis("a.x > baseline.x", ranker=lambda v: v.nothing)], strategy="resume"
+    )
+    with pytest.raises(InvalidStudy, match=r"The ranker of 'a\.x > baseline\.x' can't rank 'a'"):
+        _ = wrong.ranking
+
+
+def test_a_verifier_is_told_which_runs_lack_a_metric() -> None:
+    @experiment(root="lacking")
+    def some(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"x": k} if k and seed == 31337 else {"x": k, "partial": 1.0}
+
+    def larger(baseline: Any, treatment: Any) -> dict[str, bool]:
+        return {"significant": treatment["x"] > baseline["x"]}
+
+    study = Study(some, treatments={"a": {"k": 1.0}}, replicates=6, seed=0)
+    (verdict,) = study.run(hypotheses=[Hypothesis(verifier=larger)]).verdicts
+    assert verdict.supported
+    asked = Hypothesis(verifier=larger, metrics=["partial"])
+    (verdict,) = study.run(hypotheses=[asked], strategy="resume").verdicts
+    assert verdict.reason == "1 of 12 runs lack the metric 'partial'"
+
+
+def test_a_run_that_could_not_be_seeded_has_no_seed() -> None:
+    def broken(seed: int) -> None:
+        raise OSError("no generator")
+
+    @experiment(root="unseeded", callbacks=[Seed(5, seed_fn=broken)])
+    def some() -> int:
+        return 1
+
+    with pytest.warns(DigitalExperimentsWarning, match="no generator"):
+        some()
+    assert "seed" not in some.observations()[0].metadata
