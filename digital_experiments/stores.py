@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from digital_experiments.backends import PickleBackend
-from digital_experiments.errors import StoreNotFound
+from digital_experiments.errors import DamagedRecord, NewerFormat, StoreNotFound
+from digital_experiments.files import read_bytes
+from digital_experiments.ids import looks_like_id
+from digital_experiments.observation import check_record
 from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.store.flight import in_flight
 from digital_experiments.store.layout import BLOBS, RUNNING, STORAGE
-from digital_experiments.store.records import split_name
+from digital_experiments.store.records import parse_record, split_name
 from digital_experiments.stored import StoredExperiment
 
 DEFAULT_REGISTRY = "experiments"
+
+_LOOKED_INTO = 10  # files of a folder, to see whether it is a store
 
 
 def open_experiment(
@@ -108,19 +113,40 @@ def is_store(place: Path | Place) -> bool:
         from digital_experiments.remote import copies
 
         return copies.is_store(place)
+    others: list[str] = []
     try:
         with os.scandir(place) as entries:
-            return any(map(_is_of_store, entries))
+            return any(_is_of_store(entry, others) for entry in entries) or any(
+                map(_is_record, others[:_LOOKED_INTO])
+            )
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _is_of_store(entry: os.DirEntry[str]) -> bool:
+def _is_of_store(entry: os.DirEntry[str], others: list[str]) -> bool:
+    """Whether only a store holds what is called so; what may be a record is told in ``others``."""
     if entry.name == RUNNING:
         return bool(in_flight(os.path.dirname(entry.path)))
     if entry.name in (BLOBS, STORAGE):
         return not is_store(Path(entry.path))  # an experiment may be named so
-    return split_name(entry.name) is not None
+    parts = split_name(entry.name)
+    if parts is not None and not looks_like_id(parts[0]):
+        others.append(entry.path)
+        return False
+    return parts is not None
+
+
+def _is_record(path: str) -> bool:
+    """Whether a file is a record whose name tells no time, and not any JSON."""
+    parts = split_name(os.path.basename(path))
+    assert parts is not None
+    try:
+        check_record(parse_record(read_bytes(path), parts[1])[0], parts[0])
+    except NewerFormat:
+        return True
+    except (OSError, DamagedRecord):
+        return False
+    return True
 
 
 def stores_in(place: Path | Place) -> Sequence[Path | Place]:

@@ -25,7 +25,7 @@ from digital_experiments.cli.tables import (
     print_observation,
     print_table,
 )
-from digital_experiments.errors import UnknownColumn
+from digital_experiments.errors import ObservationNotFound, UnknownColumn
 from digital_experiments.selection import STATUSES, select
 from digital_experiments.stored import StoredExperiment
 from digital_experiments.views import for_json
@@ -249,6 +249,8 @@ def best(store: str | None, by: str, smallest: bool, where: str | None, as_json:
     pairs = zip(table["id"], table.get(by, []), strict=False)
     numbers = [(id, v) for id, v in pairs if isinstance(v, (int, float)) and v == v]
     if not numbers:
+        if not table["id"]:
+            raise ObservationNotFound(f"No observation of {name_of(found)} that completed matches.")
         known = [c for c in Query(found.backend.index, select()).table() if c != "id"]
         raise UnknownColumn(f"No numbers in column {by!r}. {did_you_mean(by, known)}")
     id, value = (min if smallest else max)(numbers, key=lambda pair: pair[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -159,6 +159,10 @@ def _check_records(root: str, place: str, found: Check, users: dict[str, list[st
                 if isinstance(data, OSError):
                     raise DamagedRecord(f"it can't be read: {data}")
                 record, _ = parse_record(data, suffix)
+                if _is_copy(record, id, suffix, names):
+                    told = f"it is a copy of {record['id']}; it is no loss."
+                    found.notices.append(Damage("copy", f"{place}{name}", told))
+                    continue
                 check_record(record, id)
             except NewerFormat as problem:
                 found.notices.append(Damage("newer", f"{place}{name}", str(problem)))
@@ -171,6 +175,12 @@ def _check_records(root: str, place: str, found: Check, users: dict[str, list[st
             found.records += 1
             for blob, where in _named_in(record):
                 users.setdefault(blob, []).append(f"{where} of {id}")
+
+
+def _is_copy(record: Any, id: str, suffix: str, names: Collection[str]) -> bool:
+    """Whether a file is the copy of a record that is there, by another name."""
+    own = record.get("id") if isinstance(record, dict) else None
+    return isinstance(own, str) and own != id and f"{own}{suffix}" in names
 
 
 def _named_in(record: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from digital_experiments import Experiment, compare, diff, experiment, open_experiment
+from digital_experiments import (
+    Experiment,
+    Observation,
+    compare,
+    diff,
+    experiment,
+    open_experiment,
+)
+from digital_experiments.backends import PickleBackend
 from digital_experiments.errors import (
     InvalidExpression,
     ObservationNotFound,
@@ -476,3 +484,13 @@ def test_what_can_be_no_tag_or_note_is_refused(train: Experiment[..., Any]) -> N
         train.annotate(one.id, tags="two\nlines")
     tag = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE}"
     assert train.annotate(one.id, tags=tag).tags == ["mnist", tag]
+
+
+def test_a_folder_of_other_files_is_no_store(folder: Path) -> None:
+    (folder / "app").mkdir()
+    for name in ("package.json", "settings.yaml", "model.pkl"):
+        (folder / "app" / name).write_text('{"name": "app", "version": "1"}')
+    with pytest.raises(StoreNotFound, match="is a folder, but no store"):
+        open_experiment("app")
+    PickleBackend(folder / "app").record(Observation("my-run", {"x": 1}, 2, {}))
+    assert open_experiment("app").load("my-run").result == 2

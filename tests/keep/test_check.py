@@ -265,3 +265,14 @@ def test_a_damaged_record_is_not_merged() -> None:
     done = store.merge("b")
     assert done.added == []
     assert "checksum" in done.problems[0]
+
+
+def test_a_copy_of_a_record_is_no_loss(folder: Path) -> None:
+    square = experiment(root="copied", name="square")(lambda x: x * x)
+    square(3)
+    (record,) = (folder / "copied").glob("20*.pkl")
+    (folder / "copied" / "copy of run.pkl").write_bytes(record.read_bytes())
+    found = square.check()
+    assert found.ok
+    assert found.records == 1
+    assert f"copy of run.pkl: it is a copy of {record.stem}; it is no loss." in str(found)
