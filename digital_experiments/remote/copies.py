@@ -10,32 +10,25 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from typing import Any
 
-from digital_experiments.errors import BucketUnreachable, DamagedRecord
+from digital_experiments.errors import BucketUnreachable
 from digital_experiments.files import (
-    folder_state,
-    is_settled,
     is_temporary,
     make_folder,
-    read_bytes,
     write_here,
 )
 from digital_experiments.followed import follow
-from digital_experiments.memory import paused_collection
-from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket, Found
-from digital_experiments.remote.names import RECORDS, id_of, is_record, is_safe, kind, listed
+from digital_experiments.remote.inbox import Inbox
+from digital_experiments.remote.names import id_of, is_record, is_safe, kind
 from digital_experiments.remote.opening import (
     PLACE,
-    SEEN,
     bucket_of,
     download,
     folder_for,
@@ -45,7 +38,6 @@ from digital_experiments.remote.opening import (
 )
 from digital_experiments.remote.outbox import Outbox, blob_object, files_in
 from digital_experiments.remote.places import Place
-from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.flight import flight_name, in_flight
 from digital_experiments.store.layout import (
@@ -59,19 +51,14 @@ from digital_experiments.store.layout import (
     STUDIES,
     TRASH,
 )
-from digital_experiments.store.progress import progress
 from digital_experiments.store.records import (
     PARSERS,
-    parse_record,
-    purged,
     record_names,
     split_name,
 )
 from digital_experiments.upkeep.references import names_in
 
 _BEAT = 10.0  # seconds between two signs of life of a run
-_CHUNK = 2000  # objects that are fetched before they are written
-_LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
 _CHECKED = (BLOBS, NOTES, STUDIES, TRASH, DAMAGED)
 _FETCHED = (BLOBS, STORAGE, CACHE, TRASH, DAMAGED, RUNNING, "")
 
@@ -104,11 +91,8 @@ class WorkingCopy:
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
-        self._records: set[str] = set()
-        self._state: list[int] | None = None
-        self._moments: dict[str, float] = {}
         self._shown: dict[str, float] = {}
-        self._whole: set[str] = set()
+        self._inbox = Inbox(folder, place.uri, lambda: self.bucket, self.outbox, self._shown)
         make_folder(folder)
         told = {"uri": place.uri, "endpoint": place.endpoint, "account": place.account}
         write_here(folder, PLACE, json.dumps(told).encode())
@@ -227,7 +211,9 @@ class WorkingCopy:
 
     def _hide(self, names: list[str]) -> None:
         """Runs have ended; where that can't be shown, their records tell it."""
-        shown = [name for name in names if self._shown.pop(name, None) or name in self._seen()]
+        shown = [
+            name for name in names if self._shown.pop(name, None) or name in self._inbox.seen()
+        ]
         if shown and self._can_ask():
             self.bucket.many([("remove", name) for name in shown])
 
@@ -280,7 +266,7 @@ class WorkingCopy:
             raise BucketUnreachable(told)
         lost = [id for id, run in in_flight(self.folder).items() if _is_lost(run)]
         files = sum(self.outbox.send_files(id) for id in lost)
-        shown = [name for id in lost if (name := flight_name(id)) not in self._seen()]
+        shown = [name for id in lost if (name := flight_name(id)) not in self._inbox.seen()]
         self.bucket.each([("write", n, self.outbox.content(n) or b"", False) for n in shown])
         return self.outbox.sent - before + files + len(shown)
 
@@ -297,9 +283,9 @@ class WorkingCopy:
         if not self._can_ask():
             return
         with self._lock:
-            here = self._names_here()
+            here = self._inbox.names_here()
             try:
-                stamps = self._listing()
+                stamps = self._inbox.listing()
             except BucketUnreachable as problem:
                 if not is_known(self.folder):
                     raise
@@ -307,116 +293,9 @@ class WorkingCopy:
                 return
             self.outbox.answered()
             if not self.outbox.is_held:
-                self._settle(here, stamps)
-
-    def _settle(self, here: set[str], stamps: dict[str, str]) -> None:
-        """Make the folder what the bucket is, but for what has not gone up yet."""
-        seen = self._seen()
-        if stamps != seen or here != stamps.keys():
-            changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
-            wanted = changed | (stamps.keys() - here)
-            self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
-            self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
-            write_here(self.folder, SEEN, json.dumps(stamps).encode())
-        if self.outbox.owed:
-            self.outbox.send({})
-
-    def _forget_files(self, names: Iterable[str]) -> None:
-        """Remove the files of runs whose records are replaced by others from the bucket."""
-        for name in names:
-            if os.path.exists(f"{self.folder}/{name}"):
-                folder = f"{STORAGE}/{id_of(name)}"
-                self._whole.discard(folder)
-                shutil.rmtree(f"{self.folder}/{folder}", ignore_errors=True)
-
-    def _drop(self, names: set[str], known: set[str]) -> None:
-        """Remove what was deleted elsewhere; the rest of what is not there is to go up."""
-        gone = purged(self.folder)
-        for name in names - self.outbox.sending:
-            if name in known or f"{TRASH}/{name}" in known or id_of(name) in gone:
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{self.folder}/{name}")
-            elif kind(name) != RUNNING:
-                self.outbox.owed.add(name)
-
-    def _is_to_be_fetched(self, name: str, here: set[str], seen: dict[str, str]) -> bool:
-        if name in self._shown or not is_safe(name):
-            return False  # this process writes it; or its name points elsewhere
-        return name not in here or name in seen or kind(name) == RUNNING
-
-    def _listing(self) -> dict[str, str]:
-        """The records, notes, plans and runs in flight that are in the bucket, and the stamps."""
-        with paused_collection():
-            stamps, folders = self.bucket.stamps(RECORDS)
-        calls = [("here", part) for part in _LISTED if part.partition("/")[0] in folders]
-        inside = dict(self.bucket.below(STUDIES)) if STUDIES in folders else {}
-        for found, _ in self.bucket.each(calls):
-            inside.update(found)
-        self._moments = {name: it.modified for name, it in inside.items() if kind(name) == RUNNING}
-        stamps.update((name, it.stamp) for name, it in inside.items())
-        return stamps
-
-    def _names_here(self) -> set[str]:
-        """The names of the same in the folder."""
-        found = self._records_here()
-        for part in _LISTED:
-            found |= {f"{part}/{n}" for n in listed(f"{self.folder}/{part}")}
-        for study in listed(f"{self.folder}/{STUDIES}", folders=True):
-            found |= {f"{STUDIES}/{study}/{n}" for n in listed(f"{self.folder}/{STUDIES}/{study}")}
-        return found
-
-    def _records_here(self) -> set[str]:
-        state, now = folder_state(self.folder), time.time()
-        if state is None or state != self._state:
-            names = os.listdir(self.folder)
-            self._records = {name for name in names if name.endswith(RECORDS) and name[0] != "."}
-            self._state = state if state is not None and is_settled(state, now) else None
-        return self._records.copy()
-
-    def _seen(self) -> dict[str, str]:
-        """What was in the bucket when it was last looked at, and the stamps."""
-        path = f"{self.folder}/{SEEN}"
-        try:
-            return _loaded(path, os.stat(path).st_mtime_ns)
-        except (OSError, ValueError):
-            return {}
-
-    def _fetch(self, names: Sequence[str]) -> None:
-        """Write objects into the folder."""
-        with progress(len(names), f"Fetching from {self.name}") as advance:
-            for start in range(0, len(names), _CHUNK):
-                some = names[start : start + _CHUNK]
-                answers = self.bucket.many([("read", name) for name in some], advance)
-                self._keep_all(dict(zip(some, answers, strict=True)))
-
-    def _keep_all(self, answers: dict[str, bytes | Exception]) -> None:
-        found = {}
-        for name, data in answers.items():
-            if isinstance(data, bytes):
-                if data != self.outbox.content(name) and not self._is_better_here(name, data):
-                    found[name] = data
-            elif not isinstance(data, FileNotFoundError):  # else it was deleted meanwhile
-                raise data
-        note_elsewhere(self.folder, filter(None, map(id_of, found)))
-        self._forget_files(name for name in found if is_record(name))
-        for name, data in found.items():
-            self._keep(name, data)
-            if kind(name) == RUNNING:
-                moment = self._moments.get(name, time.time())
-                os.utime(f"{self.folder}/{name}", (moment, moment))
-
-    def _is_better_here(self, name: str, data: bytes) -> bool:
-        """Whether a record was damaged in the bucket and is whole here, or a run lives here."""
-        if kind(name) == RUNNING:
-            with suppress(FileNotFoundError):
-                return os.stat(f"{self.folder}/{name}").st_mtime > self._moments.get(name, 0)
-        return is_record(name) and self._is_whole(name) and not _can_be_read(name, data)
+                self._inbox.settle(here, stamps)
 
     # -- fetching -----------------------------------------------------------------------------
-
-    def _keep(self, name: str, data: bytes) -> None:
-        folder, _, last = f"{self.folder}/{name}".rpartition("/")
-        write_here(folder, last, data)
 
     def fetched(self, path: str) -> bool:
         """Bring a file that is missing; False if there is none.
@@ -445,14 +324,14 @@ class WorkingCopy:
                 return False  # it would have a pickle loaded that somebody else has made
             note_elsewhere(self.folder, [name.rpartition("/")[2]])
         note_elsewhere(self.folder, filter(None, [id_of(name)]))
-        self._keep(name, data)
+        self._inbox.keep(name, data)
         return True
 
     def fetch_folder(self, path: str) -> None:
         """Bring all files of a folder: of a run that this machine has not made."""
         name = self._name(path)
         id = name.rpartition("/")[2]
-        if name in self._whole or self._is_made_here(id) or self._is_away():
+        if name in self._inbox.whole or self._is_made_here(id) or self._is_away():
             return
         found = self.bucket.below(name)
         self._download(found)
@@ -460,7 +339,7 @@ class WorkingCopy:
             if self._name(old) not in found and not is_temporary(old):  # it was pruned
                 os.unlink(old)
         if self._is_recorded(id):
-            self._whole.add(name)
+            self._inbox.whole.add(name)
 
     def _download(self, found: dict[str, Found]) -> None:
         download(self.bucket, found, self.folder)
@@ -522,20 +401,10 @@ class WorkingCopy:
 
     def heal(self, names: Iterable[str]) -> list[str]:
         """Send what is damaged or missing in the bucket and whole here; what that was."""
-        healed = [name for name in names if self._is_whole(name)]
+        healed = [name for name in names if self._inbox.is_whole(name)]
         calls = [("write", name, self.outbox.content(name), False) for name in healed]
         self.bucket.each(calls)
         return healed
-
-    def _is_whole(self, name: str) -> bool:
-        data = self.outbox.content(name)
-        if data is None:
-            return False
-        if kind(name) == BLOBS:
-            return sha256(data) == name.rpartition("/")[2].partition(".")[0]
-        if not is_record(name) or is_from_elsewhere(self.folder, id_of(name) or ""):
-            return False
-        return _can_be_read(name, data)
 
     def claims(self) -> Any:
         """Claims among all who share the bucket."""
@@ -559,18 +428,6 @@ class WorkingCopy:
         return path[len(self.folder) + 1 :].replace(os.sep, "/")
 
 
-def _can_be_read(name: str, data: bytes) -> bool:
-    """Whether the bytes of a record are those of its observation."""
-    parts = split_name(name)
-    if parts is None:
-        return False
-    try:
-        check_record(parse_record(data, parts[1])[0], parts[0])
-    except DamagedRecord:
-        return False
-    return True
-
-
 def _is_checked(name: str) -> bool:
     """Whether a check looks at an object."""
     return is_record(name) or kind(name) in _CHECKED
@@ -578,12 +435,6 @@ def _is_checked(name: str) -> bool:
 
 def _is_lost(run: dict[str, Any]) -> bool:
     return bool(run["metadata"]["status"] == "lost")
-
-
-@lru_cache(maxsize=8)
-def _loaded(path: str, changed: int) -> dict[str, str]:
-    found: dict[str, str] = json.loads(read_bytes(path))
-    return found
 
 
 _copies: dict[str, WorkingCopy] = {}
