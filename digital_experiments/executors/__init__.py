@@ -72,10 +72,22 @@ def executor_of(named: object, workers: int | None = None) -> Executor:
     )
 
 
-def _class_of(name: str) -> Any:
+def checked_name(name: str) -> str:
+    """The name of an executor; what that needs may not be installed here.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    """
     known = {**_NAMED, **_CLUSTERS}
     if name not in known:
         raise ValueError(f"There is no executor {name!r}. {did_you_mean(name, known)}")
+    return name
+
+
+def _class_of(name: str) -> Any:
+    checked_name(name)
     return _NAMED.get(name) or _cluster_class(name)
 
 

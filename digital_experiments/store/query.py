@@ -151,6 +151,8 @@ class Query:
             For a column that there is not.
         """
         asked = None if columns is None else list(columns)
+        if asked is not None and sep != ".":  # they may be named as the table names them
+            asked = [name if "." in name else name.replace(sep, ".") for name in asked]
         if any(not self._is_comparable(v) for v in self.selection.config.values()):
             return self._table_of(list(self.observations()), asked, include_metadata, sep)
         return self._read(partial(self._table, asked=asked, metadata=include_metadata, sep=sep))

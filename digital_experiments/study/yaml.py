@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import InvalidStudy, did_you_mean
+from digital_experiments.executors import checked_name
 from digital_experiments.files import save
 from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
@@ -183,11 +184,16 @@ def _retention(file: Path, node: Any) -> Retention | None:
     return Retention(**value)
 
 
+def _executor(file: Path, node: Any) -> Any:
+    return checked_name(str(_constructed(file, node)))
+
+
 _PARTS: dict[str, Callable[[Path, Any], Any]] = {
     "baseline": _baseline,
     "treatments": _treatments,
     "hypotheses": _hypotheses,
     "retention": _retention,
+    "executor": _executor,
 }
 
 

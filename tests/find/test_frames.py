@@ -283,3 +283,14 @@ def test_two_records_of_one_id_are_one_row(monkeypatch: pytest.MonkeyPatch, fold
         other = JSONBackend(folder / "fit")
         other.record(fit.load(record.stem))
     assert open_experiment("fit").to_dataframe()["config.x"].tolist() == list(range(6))
+
+
+def test_columns_may_be_named_as_the_table_names_them() -> None:
+    @experiment(root="named")
+    def train(lr: float) -> dict[str, float]:
+        return {"loss": lr}
+
+    train(0.5)
+    for names in (["config/lr", "result/loss"], ["config.lr", "result.loss"]):
+        table = train.to_dataframe(normalising_sep="/", columns=names)
+        assert table.to_dict("records") == [{"config/lr": 0.5, "result/loss": 0.5}]

@@ -111,6 +111,7 @@ def test_what_is_written_is_read_as_it_was() -> None:
         (("replicates: 6", "replicates: six"), "line 9: replicates must be a number"),
         (("seed: 12", "seed: -1"), "A seed must be a whole number"),
         (("seed: 12", "seed: 12\nseed: 13"), "line 11: 'seed' is there twice"),
+        (("seed: 12", "executor: proces"), r"line 10: There is no executor 'proces'.*'process'"),
         (("  off: {lr: 0}", "  off: 3"), "line 8: Treatment 'off' must be a dict"),
         (("accuracy > baseline", "accuracy baseline"), "line 12: Expected >, <"),
         (("test: welch", "test: welsh"), "line 13: No test 'welsh'"),
