@@ -221,7 +221,7 @@ class Design:
 
     def with_seed(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """The parameters of a run, its own to change, with a seed if the function takes one."""
-        own = copied(config)
+        own = copied(config, self.experiment._bind._defaults)
         return {**own, _SEED: seed} if self.takes_seed else own
 
     @property

@@ -6,7 +6,9 @@ The tests are SciPy's. What it lacks - Holm's correction, effect sizes - is here
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +25,10 @@ RESAMPLES = 9999
 NEEDS_SCIPY = "Studies need SciPy: pip install 'digital-experiments[scipy]'."
 
 _BATCH = 4_000_000  # numbers in memory at once
-_FLAT = 1e-12  # relative differences that are rounding
-_DIGITS = 13  # of a number, of which rounding does not reach the last
+_ROUNDING = 256 * np.finfo(float).eps
+"""How far, of their size, numbers may be apart that are equal but for rounding."""
+
+_EXACT = 2.0**53  # whole numbers up to this have no rounding
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,32 @@ def compared(
     reason = _obstacle(a, b, test, paired, sides, alpha)
     p = None
     if not reason:
-        found = [p_value(*_against(a, b, by, test), side, test, paired) for side, by in sides]
+        found = [p_value(a, b, side, test, paired, against) for side, against in sides]
         p = max(found)
         if math.isnan(p):
             p, reason = None, f"the {test} test gives no p-value for these values"
     low, high = difference_interval(a, b, paired, interval, alpha)
     counts = (len(a), len(b))
-    middle = _mean(a) - _mean(b)
-    delta = cliffs_delta(*_against(a, b, 0.0, "mann-whitney"))
-    return Comparison(p, middle, low, high, hedges_g(a, b), delta, counts, reason)
+    (x, y), power = _scaled(a, b)
+    middle = float(np.ldexp(_mean(x - y) if paired else _mean(x) - _mean(y), power))
+    return Comparison(p, middle, low, high, hedges_g(a, b), cliffs_delta(a, b), counts, reason)
+
+
+def _scaled(*samples: Sample) -> tuple[list[Sample], int]:
+    """Samples about as large as 1, and the power of two that they were divided by.
+
+    Squares of very large and of very small numbers are out of a float's reach.
+    """
+    largest = max((float(np.max(np.abs(s))) for s in samples if len(s)), default=0.0)
+    power = math.frexp(largest)[1]
+    return [np.ldexp(s, -power) for s in samples], power
+
+
+def _errors(values: Sample | float) -> Any:
+    """How far values may be off by rounding; whole numbers are not."""
+    sizes = np.abs(values)
+    whole = (np.rint(values) == values) & (sizes <= _EXACT)
+    return np.where(whole, 0.0, _ROUNDING * sizes)
 
 
 def scipy_stats() -> Any:
@@ -167,35 +188,42 @@ def _obstacle(
     return ""
 
 
-def _against(a: Sample, b: Sample, shift: float, test: str) -> tuple[Sample, Sample]:
-    """Two samples, the second moved; where a test counts ties, rounding makes and breaks none."""
-    if test not in ("permutation", "mann-whitney"):
-        return a, b + shift
-    moved = _rounded(b + shift, np.maximum(np.abs(b), abs(shift)))
-    return _rounded(a, np.abs(a)), moved
-
-
-def _rounded(values: Sample, sizes: Sample) -> Sample:
-    """Values without the rounding errors of numbers of some sizes, as decimals."""
-    return np.array(
-        [
-            round(float(value), _DIGITS - math.ceil(math.log10(size))) if size > 0 else value
-            for value, size in zip(values, sizes, strict=True)
-        ]
-    )
-
-
-def p_value(a: Sample, b: Sample, alternative: str, test: str, paired: bool) -> float:
+def p_value(
+    a: Sample, b: Sample, alternative: str, test: str, paired: bool, shift: float = 0.0
+) -> float:
     """The p-value of a test of SciPy's; see :func:`compared`."""
-    return float(_P_VALUES[test](a, b, alternative, paired))
+    errors = _errors(a), _errors(b) + _errors(shift)
+    scaled, power = _scaled(a, b + shift)
+    off = [np.ldexp(of_one, -power) for of_one in errors]
+    with _quiet():
+        return float(_P_VALUES[test](*scaled, *off, alternative, paired))
 
 
-def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have SciPy not warn of samples that hardly vary: what comes of them is looked at here."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+def _permutation(
+    a: Sample, b: Sample, off_a: Sample, off_b: Sample, alternative: Any, paired: bool
+) -> Any:
     stats = scipy_stats()
+    data = (a - b,) if paired else (a, b)
+    pooled = np.concatenate(data)
+    summing = len(pooled) * np.finfo(float).eps * np.sum(np.abs(pooled))
+    tied = (np.sum(off_a) + np.sum(off_b) + summing) / min(len(a), len(b))
+    observed = _statistic(data, -1)
+
+    def statistic(*samples: Any, axis: int = -1) -> Any:
+        found = _statistic(samples, axis) - observed
+        return np.where(np.abs(found) <= tied, 0.0, found)  # arrangements that are tied
 
     return stats.permutation_test(
-        _whole_numbers(a, b),
-        _mean_difference,
+        data,
+        statistic,
         permutation_type="samples" if paired else "independent",
         vectorized=True,
         n_resamples=RESAMPLES,
@@ -205,16 +233,15 @@ def _permutation(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
     ).pvalue
 
 
-def _whole_numbers(a: Sample, b: Sample) -> tuple[Sample, Sample]:
-    """Samples in so small a unit that they are whole: sums in any order are equal then."""
-    largest = max(np.max(np.abs(a)), np.max(np.abs(b)))
-    if not 1e-250 < largest < 1e250:
-        return a, b
-    unit = 10.0 ** (math.ceil(math.log10(largest)) - _DIGITS)
-    return np.rint(a / unit), np.rint(b / unit)
+def _statistic(samples: Sequence[Any], axis: int) -> Any:
+    """The mean of one sample, or the difference of two means."""
+    means = [np.mean(sample, axis) for sample in samples]
+    return means[0] if len(means) == 1 else means[0] - means[1]
 
 
-def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
+def _welch(
+    a: Sample, b: Sample, off_a: Sample, off_b: Sample, alternative: Any, paired: bool
+) -> Any:
     stats = scipy_stats()
 
     if paired:
@@ -222,18 +249,43 @@ def _welch(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
     return stats.ttest_ind(a, b, equal_var=False, alternative=alternative).pvalue
 
 
-def _ranks(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
+def _ranks(
+    a: Sample, b: Sample, off_a: Sample, off_b: Sample, alternative: Any, paired: bool
+) -> Any:
     stats = scipy_stats()
 
     if not paired:
+        a, b = _with_ties(a, b, off_a, off_b)
         return stats.mannwhitneyu(a, b, alternative=alternative).pvalue
-    differences = _rounded(a - b, np.maximum(np.abs(a), np.abs(b)))
-    if not np.any(differences):
+    differences = a - b
+    sizes = _tied(np.abs(differences), off_a + off_b)
+    if not np.any(sizes):
         return 1.0  # there are no ranks
-    return stats.wilcoxon(differences, alternative=alternative).pvalue
+    return stats.wilcoxon(np.sign(differences) * sizes, alternative=alternative).pvalue
 
 
-def _binary(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
+def _with_ties(a: Sample, b: Sample, off_a: Sample, off_b: Sample) -> tuple[Sample, Sample]:
+    """Two samples in which values are equal that differ by rounding alone."""
+    pooled = _tied(np.concatenate([a, b]), np.concatenate([off_a, off_b]))
+    return pooled[: len(a)], pooled[len(a) :]
+
+
+def _tied(values: Sample, off: Sample) -> Sample:
+    """Values, those that differ by rounding alone made equal; 0 where they may be."""
+    order = np.argsort(values)
+    ordered, errors = values[order], off[order]
+    apart = np.diff(ordered) > errors[1:] + errors[:-1]
+    group = np.concatenate([[0], np.cumsum(apart)])
+    first = np.concatenate([[True], apart])
+    made = np.empty_like(values)
+    made[order] = ordered[first][group]
+    return np.where(np.abs(values) <= off, 0.0, made)
+
+
+def _binary(
+    a: Sample, b: Sample, off_a: Sample, off_b: Sample, alternative: Any, paired: bool
+) -> Any:
+    a, b = np.sign(a), np.sign(b)  # they are 0 or 1, of whatever size
     stats = scipy_stats()
 
     if not paired:
@@ -245,7 +297,7 @@ def _binary(a: Sample, b: Sample, alternative: Any, paired: bool) -> Any:
     return stats.binomtest(more, more + less, alternative=alternative).pvalue
 
 
-_P_VALUES: dict[str, Callable[[Sample, Sample, str, bool], Any]] = {
+_P_VALUES: dict[str, Callable[..., Any]] = {
     "permutation": _permutation,
     "welch": _welch,
     "mann-whitney": _ranks,
@@ -261,7 +313,7 @@ def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str
     """
     if test == "welch":
         return 0.0
-    arrangements = 2.0**count if paired else float(math.comb(count + other, count))
+    arrangements = 2**count if paired else math.comb(count + other, count)
     sides = 2 if alternative == "two-sided" and not (test == "fisher" and not paired) else 1
     drawn = RESAMPLES + 1 if test == "permutation" else math.inf
     return min(1.0, sides / min(arrangements, drawn))
@@ -278,13 +330,22 @@ def difference_interval(
 
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan
+    (x, y), power = _scaled(a, b)
     if not _varies(a, b, paired):
-        return (_mean(a) - _mean(b),) * 2
+        middle = _mean(x - y) if paired else _mean(x) - _mean(y)
+        return (float(np.ldexp(middle, power)),) * 2
     if method == "t":
-        result: Any = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
-        low, high = result.confidence_interval(1 - alpha)
-        return float(low), float(high)
-    return _bootstrap((a, b), _mean_difference, paired, alpha)
+        with _quiet():
+            result: Any = (
+                stats.ttest_rel(x, y) if paired else stats.ttest_ind(x, y, equal_var=False)
+            )
+            bounds = result.confidence_interval(1 - alpha)
+    elif paired:
+        bounds = _bootstrap((x - y,), np.mean, False, alpha)
+    else:
+        bounds = _bootstrap((x, y), _mean_difference, False, alpha)
+    low, high = np.ldexp(bounds, power)
+    return float(low), float(high)
 
 
 def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[float, float]:
@@ -294,13 +355,16 @@ def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[f
     a = np.asarray(values, float)
     if len(a) < 2:
         return math.nan, math.nan
-    if _is_flat(a, a):
-        return _mean(a), _mean(a)
+    (x,), power = _scaled(a)
+    if _is_flat(x, _errors(x)):
+        return (float(np.ldexp(_mean(x), power)),) * 2
     if method == "t":
-        found: Any = stats.ttest_1samp(a, 0.0)
-        low, high = found.confidence_interval(1 - alpha)
-        return float(low), float(high)
-    return _bootstrap((a,), np.mean, False, alpha)
+        found: Any = stats.ttest_1samp(x, 0.0)
+        bounds = found.confidence_interval(1 - alpha)
+    else:
+        bounds = _bootstrap((x,), np.mean, False, alpha)
+    low, high = np.ldexp(bounds, power)
+    return float(low), float(high)
 
 
 def _bootstrap(
@@ -342,6 +406,7 @@ def hedges_g(one: Sequence[float] | Sample, other: Sequence[float] | Sample) -> 
         return None
     if not _varies(a, b, paired=False):
         return None
+    (a, b), _ = _scaled(a, b)
     squares = (len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)
     deviation = math.sqrt(squares / freedom)
     return None if deviation == 0 else _unbiased(freedom) * (_mean(a) - _mean(b)) / deviation
@@ -358,10 +423,11 @@ def one_sample_g(values: Sequence[float] | Sample, number: float) -> float | Non
     0.2821
     """
     a = np.asarray(values, float)
-    if len(a) < 2 or _is_flat(a, a):
+    if len(a) < 2 or _is_flat(a, _errors(a)):
         return None
+    (a, held), _ = _scaled(a, np.array([number], float))
     deviation = float(np.std(a, ddof=1))
-    return None if deviation == 0 else _unbiased(len(a) - 1) * (_mean(a) - number) / deviation
+    return None if deviation == 0 else _unbiased(len(a) - 1) * (_mean(a) - held[0]) / deviation
 
 
 def _unbiased(freedom: int) -> float:
@@ -383,9 +449,11 @@ def cliffs_delta(one: Sequence[float] | Sample, other: Sequence[float] | Sample)
     >>> cliffs_delta([2, 3], [1, 2])
     0.75
     """
-    a, b = np.asarray(one, float), np.sort(np.asarray(other, float))
+    a, b = np.asarray(one, float), np.asarray(other, float)
     if not (len(a) and len(b)):
         return math.nan
+    a, b = _with_ties(a, b, _errors(a), _errors(b))
+    b = np.sort(b)
     above = np.searchsorted(b, a, "left").sum()
     below = (len(b) - np.searchsorted(b, a, "right")).sum()
     return float((above - below) / (len(a) * len(b)))
@@ -436,10 +504,10 @@ def _mean(values: Sample) -> float:
 def _varies(a: Sample, b: Sample, paired: bool) -> bool:
     """Whether there is any spread about the difference of two means."""
     if paired:
-        return not _is_flat(a - b, np.concatenate([a, b]))
-    return not (_is_flat(a, a) and _is_flat(b, b))
+        return not _is_flat(a - b, _errors(a) + _errors(b))
+    return not (_is_flat(a, _errors(a)) and _is_flat(b, _errors(b)))
 
 
-def _is_flat(values: Sample, scale: Sample) -> bool:
-    """Whether values differ by no more than rounding of numbers of some size."""
-    return bool(np.ptp(values) <= _FLAT * np.max(np.abs(scale)))
+def _is_flat(values: Sample, errors: Sample) -> bool:
+    """Whether values differ by no more than by rounding."""
+    return bool(np.ptp(values) <= 2 * np.max(errors))

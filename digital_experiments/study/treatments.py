@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from digital_experiments.errors import InvalidStudy
@@ -90,17 +89,40 @@ def is_plain(config: Mapping[str, Any]) -> bool:
     return PLAIN_SCALARS.issuperset(map(type, config.values()))
 
 
-def copied(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that may be changed in place; what can't be copied is shared."""
-    copies = dict(config)
+def copied(config: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A config that may be changed in place; what can't be copied is shared.
+
+    So are values that are those in ``shared``: a function may know its defaults by identity.
+    """
     if is_plain(config):
-        return copies
+        return dict(config)
+    memo = {id(value): value for value in (shared or {}).values()}
+    return {name: _copy_of(value, memo) for name, value in config.items()}
+
+
+def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
+    """A value of its own; one that stands in two places stays one."""
     from copy import deepcopy
 
-    for name, value in config.items():
-        with suppress(Exception):  # objects of the user's may raise anything
-            copies[name] = deepcopy(value)
-    return copies
+    if id(value) in memo:
+        return memo[id(value)]
+    kind = type(value)
+    if kind is dict:
+        made: dict[Any, Any] = {}
+        memo[id(value)] = made
+        made.update((key, _copy_of(item, memo)) for key, item in value.items())
+        return made
+    if kind is list:
+        items: list[Any] = []
+        memo[id(value)] = items
+        items.extend(_copy_of(item, memo) for item in value)
+        return items
+    if kind is tuple:
+        return tuple([_copy_of(item, memo) for item in value])
+    try:
+        return deepcopy(value, memo)
+    except Exception:  # objects of the user's may raise anything
+        return value
 
 
 def as_treatments(given: object) -> dict[str, Treatment]:

@@ -509,12 +509,12 @@ TESTS_OF_TIES = ["permutation", "mann-whitney"]
 
 @pytest.mark.parametrize("test", TESTS_OF_TIES)
 @pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("unit", [100, 1000, 10**6])
+@pytest.mark.parametrize("unit", [3, 7, 30, 100, 360, 1000, 2**20, 60_000, 10**6])
 def test_the_unit_of_a_metric_changes_no_p_value(test: str, paired: bool, unit: int) -> None:
-    """Tied values are tied in hundredths too, which no float holds, and at a margin."""
+    """Values that are tied are tied in any unit, though no float holds it, and at a margin."""
     rng = np.random.default_rng(unit)
     for alternative, margin in (("two-sided", 0), ("greater", -5), ("less", 3)):
-        for _ in range(20):
+        for _ in range(10):
             count = 7 if paired else 5
             one, other = (rng.integers(0, 9, count) + 9 * unit // 10 for _ in range(2))
             how: Any = {"alternative": alternative, "test": test, "paired": paired, "alpha": 0.9}
@@ -522,6 +522,37 @@ def test_the_unit_of_a_metric_changes_no_p_value(test: str, paired: bool, unit: 
             parts = compared(list(one / unit), list(other / unit), shift=margin / unit, **how)
             assert parts.p == pytest.approx(whole.p, abs=1e-12)
             assert parts.cliffs_delta == whole.cliffs_delta
+
+
+@pytest.mark.parametrize("test", ["permutation", "mann-whitney", "welch"])
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-82, 1e78, 1e160, 1e300])
+def test_sizes_of_any_power_change_no_p_value(test: str, paired: bool, size: float) -> None:
+    one, other = np.array([3.0, 4, 5, 6, 7, 8]), np.array([0, 0.5, 1, 1.5, 2, 2.6])
+    how: Any = {"alternative": "greater", "test": test, "paired": paired}
+    usual = compared(list(one), list(other), **how)
+    found = compared(list(one * size), list(other * size), **how)
+    assert found.p == pytest.approx(usual.p, rel=1e-9)
+    assert found.hedges_g == pytest.approx(usual.hedges_g)
+    assert (found.low / size, found.high / size) == pytest.approx((usual.low, usual.high))
+
+
+def test_a_seed_that_diverges_in_both_conditions_hides_no_difference() -> None:
+    one, other = [0.71, 0.72, 0.73, 0.74, 0.75, 0.76], [0.51, 0.50, 0.49, 0.52, 0.53, 0.5]
+    for diverged in (1e12, 1e15):
+        found = compared([*one, diverged], [*other, diverged], alternative="greater")
+        assert found.p == 1 / 64
+        assert found.low < found.difference < found.high
+    whole = compared([10**15 + 3 + i for i in range(6)], [10**15] * 6, alternative="greater")
+    assert (whole.p, whole.cliffs_delta) == (1 / 64, 1.0)
+
+
+def test_there_may_be_thousands_of_replicates_and_a_condition_without_spread() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 1100))
+    for paired in (True, False):
+        assert compared(list(one), list(other), paired=paired).p is not None
+    assert compared([0.3] * 6, list(rng.random(6)), paired=False).p is not None  # and no warning
 
 
 def test_an_exact_permutation_test_agrees_with_counting_in_whole_numbers() -> None:
@@ -651,3 +682,30 @@ def test_a_run_that_could_not_be_seeded_has_no_seed() -> None:
     with pytest.warns(DigitalExperimentsWarning, match="no generator"):
         some()
     assert "seed" not in some.observations()[0].metadata
+
+
+def test_a_default_stays_the_object_that_the_function_knows() -> None:
+    missing = object()
+
+    @experiment(root="sentinel")
+    def some(k: float = 0.0, opt: Any = missing, seed: int = 0) -> dict[str, bool]:
+        return {"default": opt is missing}
+
+    outcome = Study(some, treatments={"a": {"k": 1.0}}, replicates=2, seed=1).run()
+    assert all(one.observation.result["default"] for one in outcome)
+
+
+def test_what_can_not_be_copied_is_shared_and_what_holds_it_is_not() -> None:
+    class Lock:
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise TypeError("there is one of me")
+
+    @experiment(root="locked")
+    def some(cfg: Any = None, again: Any = None, seed: int = 0) -> dict[str, Any]:
+        cfg["n"] = cfg.get("n", 0) + 1
+        return {"n": cfg["n"], "same": cfg is again}
+
+    held = {"lock": Lock()}
+    outcome = Study(some, baseline={"cfg": held, "again": held}, replicates=4, seed=1).run()
+    assert [one.observation.result for one in outcome] == [{"n": 1, "same": True}] * 4
+    assert list(held) == ["lock"]
