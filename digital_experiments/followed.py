@@ -56,8 +56,8 @@ class Follower(Protocol):
     def flush(self) -> None:
         """Carry on what could not be carried on yet."""
 
-    def held(self, overwrites: bool = False) -> AbstractContextManager[None]:
-        """Carry on what is done meanwhile at the end, all at once."""
+    def held(self, replaced: Iterable[str] = ()) -> AbstractContextManager[None]:
+        """Carry on what is done meanwhile at the end, all at once; some names are replaced."""
 
     def trouble(self) -> str | None:
         """What went wrong and was not told yet."""

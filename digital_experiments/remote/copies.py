@@ -166,8 +166,13 @@ class WorkingCopy:
             self._flush_at_exit()
 
     @contextmanager
-    def held(self, overwrites: bool = False) -> Iterator[None]:
+    def held(self, replaced: Iterable[str] = ()) -> Iterator[None]:
         """Send what is written meanwhile at the end, many at a time.
+
+        Parameters
+        ----------
+        replaced
+            The names of records that take the place of others, also if that is interrupted.
 
         Raises
         ------
@@ -175,8 +180,10 @@ class WorkingCopy:
             If it can't be sent; it is sent later.
         """
         try:
-            with self.outbox.held(overwrites):
+            with self.outbox.held(replaced):
                 yield
+            if self._can_ask():
+                self._send_lost()
         finally:
             if self.outbox.owed:
                 self._flush_at_exit()
@@ -264,11 +271,15 @@ class WorkingCopy:
         told = self.trouble()
         if told is not None:
             raise BucketUnreachable(told)
+        return self.outbox.sent - before + self._send_lost()
+
+    def _send_lost(self) -> int:
+        """Send what is left of runs that were killed; how much that was."""
         lost = [id for id, run in in_flight(self.folder).items() if _is_lost(run)]
         files = sum(self.outbox.send_files(id) for id in lost)
         shown = [name for id in lost if (name := flight_name(id)) not in self._inbox.seen()]
         self.bucket.each([("write", n, self.outbox.content(n) or b"", False) for n in shown])
-        return self.outbox.sent - before + files + len(shown)
+        return files + len(shown)
 
     def refresh(self) -> None:
         """Bring what others have recorded, noted or deleted since, and send what is owed.
@@ -331,15 +342,17 @@ class WorkingCopy:
         """Bring all files of a folder: of a run that this machine has not made."""
         name = self._name(path)
         id = name.rpartition("/")[2]
-        if name in self._inbox.whole or self._is_made_here(id) or self._is_away():
+        is_here = name in self._inbox.whole and os.path.isdir(path)
+        if is_here or self._is_made_here(id) or self._is_away():
             return
         found = self.bucket.below(name)
         self._download(found)
+        if not self._is_recorded(id):  # it is being made, perhaps here
+            return
         for old in files_in(path):
             if self._name(old) not in found and not is_temporary(old):  # it was pruned
                 os.unlink(old)
-        if self._is_recorded(id):
-            self._inbox.whole.add(name)
+        self._inbox.whole.add(name)
 
     def _download(self, found: dict[str, Found]) -> None:
         download(self.bucket, found, self.folder)

@@ -11,7 +11,13 @@ from contextlib import suppress
 from functools import lru_cache
 
 from digital_experiments.errors import DamagedRecord
-from digital_experiments.files import folder_state, is_settled, read_bytes, write_here
+from digital_experiments.files import (
+    folder_state,
+    is_settled,
+    make_folder,
+    read_bytes,
+    write_here,
+)
 from digital_experiments.memory import paused_collection
 from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket
@@ -22,7 +28,7 @@ from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.layout import BLOBS, DAMAGED, NOTES, RUNNING, STORAGE, STUDIES, TRASH
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import parse_record, purged, split_name
+from digital_experiments.store.records import note_replaced, parse_record, purged, split_name
 
 _CHUNK = 2000  # objects that are fetched before they are written
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)
@@ -74,9 +80,11 @@ class Inbox:
         if stamps != seen or here != stamps.keys():
             changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
             wanted = changed | (stamps.keys() - here)
+            wanted -= self._outbox.replacing()
             self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
             self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
             write_here(self._folder, SEEN, json.dumps(stamps).encode())
+        self._outbox.owed |= self._outbox.replacing() & here
         if self._outbox.owed:
             self._outbox.send({})
 
@@ -84,6 +92,7 @@ class Inbox:
         """Remove the files of runs whose records are replaced by others from the bucket."""
         for name in names:
             if os.path.exists(f"{self._folder}/{name}"):
+                note_replaced(self._folder, id_of(name) or "")
                 folder = f"{STORAGE}/{id_of(name)}"
                 self.whole.discard(folder)
                 shutil.rmtree(f"{self._folder}/{folder}", ignore_errors=True)
@@ -127,6 +136,7 @@ class Inbox:
     def _records_here(self) -> set[str]:
         state, now = folder_state(self._folder), time.time()
         if state is None or state != self._state:
+            make_folder(self._folder)  # somebody may have removed it
             names = os.listdir(self._folder)
             self._records = {name for name in names if name.endswith(RECORDS) and name[0] != "."}
             self._state = state if state is not None and is_settled(state, now) else None
@@ -167,8 +177,8 @@ class Inbox:
     def _is_better_here(self, name: str, data: bytes) -> bool:
         """Whether a record was damaged in the bucket and is whole here, or a run lives here."""
         if kind(name) == RUNNING:
-            with suppress(FileNotFoundError):
-                return os.stat(f"{self._folder}/{name}").st_mtime > self._moments.get(name, 0)
+            is_ours = not is_from_elsewhere(self._folder, id_of(name) or "")
+            return is_ours and os.path.exists(f"{self._folder}/{name}")
         return is_record(name) and self.is_whole(name) and not _can_be_read(name, data)
 
     def keep(self, name: str, data: bytes) -> None:

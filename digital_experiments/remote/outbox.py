@@ -6,8 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
+from digital_experiments.files import append, write_here
 from digital_experiments.remote.buckets import Bucket
 from digital_experiments.remote.names import is_fit, kind
 from digital_experiments.store.layout import BLOBS, NOTES, STORAGE, blob_folder
@@ -21,6 +22,7 @@ FRESH = 3.0
 _ONCE = ("", NOTES)
 """Records and notes are written once, and never replaced."""
 
+_REPLACING = ".replacing.txt"
 _REST = 10.0  # seconds after which a bucket that did not answer is asked again
 _KEPT = 100
 _Contents = dict[str, bytes]
@@ -59,7 +61,6 @@ class Outbox:
         self._folder = folder
         self._name = name
         self._bucket = bucket
-        self._overwrites = False
         self._seen_blobs: dict[str, float] = {}
         self._new_blobs: set[str] = set()
         self._inner: dict[frozenset[str], set[str]] = {}
@@ -103,16 +104,20 @@ class Outbox:
     # -- sending ------------------------------------------------------------------------------
 
     @contextmanager
-    def held(self, overwrites: bool) -> Iterator[None]:
+    def held(self, replaced: Iterable[str]) -> Iterator[None]:
         """Send what is written meanwhile at the end, many at a time.
+
+        Records that are replaced are noted first: an interrupted replacement is made good later.
 
         Raises
         ------
         BucketUnreachable, PermissionError
             If it can't be sent; it is sent later.
         """
+        noted = "".join(f"{name}\n" for name in replaced)
+        if noted:
+            append(f"{self._folder}/{_REPLACING}", noted.encode())
         self.is_held += 1
-        self._overwrites = overwrites
         try:
             yield
         finally:
@@ -123,8 +128,19 @@ class Outbox:
             self.fail(problem)
             self._trouble = None
             raise
-        finally:
-            self._overwrites = False
+
+    def replacing(self) -> set[str]:
+        """The names of records that are to take the place of others in the bucket."""
+        data = self.content(_REPLACING) if os.path.exists(f"{self._folder}/{_REPLACING}") else None
+        return set() if data is None else set(data.decode().split("\n")) - {""}
+
+    def _have_replaced(self, names: Iterable[str]) -> None:
+        rest = self.replacing().difference(names)
+        if rest:
+            write_here(self._folder, _REPLACING, "".join(f"{n}\n" for n in sorted(rest)).encode())
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._folder}/{_REPLACING}")
 
     def take(self, name: str, data: bytes) -> None:
         """A file has been written: send it, now or with others."""
@@ -177,9 +193,13 @@ class Outbox:
         ):
             files = [file for name in contents for file in self._files_with(name)]
             self._bucket().each([("upload", *file) for file in files])
-            if self._overwrites:
-                self._remove_others(contents, {name for name, _ in files})
-            calls = [("write", name, data, self._is_new(name)) for name, data in contents.items()]
+            replacing = self.replacing().intersection(contents)
+            if replacing:
+                self._remove_others(replacing, {name for name, _ in files})
+            calls = [
+                ("write", name, data, kind(name) in _ONCE and name not in replacing)
+                for name, data in contents.items()
+            ]
             answers = self._bucket().many(calls, told)
         for (name, data), answer in zip(contents.items(), answers, strict=True):
             if isinstance(answer, FileExistsError):
@@ -187,6 +207,8 @@ class Outbox:
             elif isinstance(answer, Exception):
                 raise answer
             self.sent += 1
+        if replacing:
+            self._have_replaced(replacing)
         if time.monotonic() - begun > 2 * FRESH:  # somebody may have collected them meanwhile
             self._seen_blobs.clear()
             self._ensure(blobs)
@@ -197,9 +219,6 @@ class Outbox:
         there = self._bucket().each([("below", f"{STORAGE}/{id}") for id in ids])
         old = [name for found in there for name in found if name not in files]
         self._bucket().each([("remove", name) for name in old])
-
-    def _is_new(self, name: str) -> bool:
-        return kind(name) in _ONCE and not self._overwrites
 
     def _compare(self, name: str, data: bytes) -> None:
         """What is there already under a name has to be the same."""

@@ -35,6 +35,7 @@ from digital_experiments.store.batches import (
 from digital_experiments.store.codecs import load_pickle
 from digital_experiments.store.listings import difference, lines_of
 from digital_experiments.store.progress import progress
+from digital_experiments.store.records import replaced_id
 from digital_experiments.values import Plain
 
 T = TypeVar("T")
@@ -256,6 +257,9 @@ class Index:
             if changes.gone:
                 self._remove(changes.gone, listing)
             wanted = changes.added - self.damaged.keys() if self.damaged else changes.added
+            replaced = set(filter(None, map(replaced_id, changes.added)))
+            if replaced:
+                wanted = wanted | self._forget_rows(replaced, listing)
             self._add(self._unknown(wanted) + list(self.damaged))
             if changes.gone or len(changes.added) > _FEW or listed_at - self._saved_at > _SAVED:
                 self._put("listing", listing, packed=False)
@@ -331,6 +335,12 @@ class Index:
         assert self._database is not None
         if any(name == "part" for _, name, _ in self._database.execute("PRAGMA database_list")):
             self._database.execute("DETACH part")
+
+    def _forget_rows(self, ids: set[str], listing: bytes) -> set[str]:
+        """Forget observations whose records were replaced; the names of their files."""
+        for id in ids:
+            self._delete_row(id)
+        return {name for name in lines_of(listing) if name.rpartition(".")[0] in ids}
 
     def _put(self, key: str, value: Any, packed: bool = True) -> None:
         assert self._database is not None

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from digital_experiments.errors import DamagedRecord
-from digital_experiments.files import read_bytes
+from digital_experiments.files import read_bytes, write_here
+from digital_experiments.ids import new_id
 from digital_experiments.observation import FORMAT
 from digital_experiments.store import codecs
 from digital_experiments.store.layout import PURGED, TRASH
@@ -16,6 +17,8 @@ from digital_experiments.values import BlobReader, Plain
 
 SEALED_SINCE = 4
 """From which version of the records on each one has a checksum."""
+
+_REPLACED = ".replaced"
 
 Parser = Callable[[bytes], Plain]
 
@@ -66,6 +69,18 @@ def split_name(name: str) -> tuple[str, str] | None:
     """
     id, dot, ending = name.rpartition(".")
     return (id, dot + ending) if id and dot + ending in PARSERS and name[0] != "." else None
+
+
+def note_replaced(folder: str, id: str) -> None:
+    """Take note that a record takes the place of another of its name, which no listing tells."""
+    write_here(folder, f".{id}.{new_id()}{_REPLACED}", b"")
+
+
+def replaced_id(name: str) -> str | None:
+    """The observation that such a note is about; None for any other name."""
+    if not name.endswith(_REPLACED):
+        return None
+    return name[1:].removesuffix(_REPLACED).rpartition(".")[0]
 
 
 def record_names(folder: str) -> dict[str, tuple[str, str]]:

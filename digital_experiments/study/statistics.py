@@ -427,7 +427,9 @@ def one_sample_g(values: Sequence[float] | Sample, number: float) -> float | Non
         return None
     (a, held), _ = _scaled(a, np.array([number], float))
     deviation = float(np.std(a, ddof=1))
-    return None if deviation == 0 else _unbiased(len(a) - 1) * (_mean(a) - held[0]) / deviation
+    if deviation == 0:
+        return None
+    return _unbiased(len(a) - 1) * (_mean(a) - float(held[0])) / deviation
 
 
 def _unbiased(freedom: int) -> float:

@@ -14,12 +14,12 @@ from digital_experiments.files import make_folder, read_bytes, remove, write_ato
 from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_id, new_id
 from digital_experiments.observation import check_record
-from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
+from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere, note_trusted
 from digital_experiments.store.flight import flight_name, in_flight
 from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folder
 from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import parse_record, purged, record_names
+from digital_experiments.store.records import note_replaced, parse_record, purged, record_names
 from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
@@ -92,14 +92,18 @@ def _merge(
     wanted = None if ids is None else set(ids)
     names = {n: parts for n, parts in record_names(other).items() if _in(parts[0], wanted)}
     merging = _Merging(root, other, overwrite)
-    new = [id for name, (id, _) in names.items() if merging.is_new(name, id)]
+    new = {name: id for name, (id, _) in names.items() if merging.is_new(name, id)}
+    flights = [id for id in in_flight(other) if _in(id, wanted) and id not in merging.here]
+    coming = [*new.values(), *flights]
     if theirs is not None:
-        merging.brought = theirs.fetch_runs(new)
+        merging.brought = theirs.fetch_runs(coming)
     if not trust:
-        flights = [id for id in in_flight(other) if _in(id, wanted)]
-        note_elsewhere(root, [id for id in (*new, *flights) if is_from_elsewhere(other, id)])
-    with ours.held(overwrite) if ours is not None else nullcontext():
+        note_elsewhere(root, [id for id in coming if is_from_elsewhere(other, id)])
+    replaced = [name for name, id in new.items() if id in merging.here]
+    with ours.held(replaced) if ours is not None else nullcontext():
         merging.take(names, wanted)
+    if trust:
+        note_trusted(root, merging.same)
     return merging.done
 
 
@@ -114,6 +118,8 @@ class _Merging:
     ----------
     brought : set of str
         Ids of runs whose files were fetched for this alone.
+    same : list of str
+        Ids of those that are the same on both sides now.
     """
 
     def __init__(self, root: str, other: str, overwrite: bool) -> None:
@@ -124,6 +130,7 @@ class _Merging:
         self.purged = purged(root)
         self.deleted = self.purged | set(trashed(root))
         self.brought: set[str] = set()
+        self.same: list[str] = []
         self.done = Merged()
 
     def is_new(self, name: str, id: str) -> bool:
@@ -167,6 +174,7 @@ class _Merging:
             check_record(parse_record(data, suffix)[0], check_id(id))
             if id in self.here and self._is_same(name, id, data):
                 done.known += 1
+                self.same.append(id)
                 self._take_blobs(data)
             elif id in self.here and not self.overwrite:
                 done.conflicts.append(id)
@@ -175,7 +183,10 @@ class _Merging:
                 if self.here.get(id, name) != name:
                     remove(f"{self.root}/{self.here[id]}")
                 write_atomic(self.root, name, lambda: self._with_belongings(id, data))
+                if id in self.here:
+                    note_replaced(self.root, id)
                 done.added.append(id)
+                self.same.append(id)
         except FileNotFoundError:  # deleted there meanwhile
             return
         except (DamagedRecord, InvalidName) as problem:

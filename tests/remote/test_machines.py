@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from buckets import forget_buckets
 from click.testing import CliRunner
 
 from digital_experiments import Registry, current_dir, experiment, open_experiment
@@ -68,10 +70,19 @@ def kill(run: subprocess.Popen[str]) -> None:
     run.wait()
 
 
+LOOK = """
+import sys
+from digital_experiments import open_experiment
+for run in open_experiment(sys.argv[1]).observations(status=None):
+    run.artefacts(), run.dir, run.metrics()
+"""
+
+
 def look(root: str) -> None:
-    """Have another process of this machine look at a store."""
+    """Have other processes of this machine look at a store, and at all that is in it."""
     words = [sys.executable, "-m", "digital_experiments", "ls", root, "--status", "running"]
     subprocess.run(words, capture_output=True, check=False)
+    subprocess.run([sys.executable, "-c", LOOK, root], capture_output=True, check=False)
 
 
 @pytest.mark.slow
@@ -103,6 +114,8 @@ def test_a_killed_run_keeps_its_files_whoever_looks(
         look(root)
         kill(run)
     look(root)
+    (lost,) = open_experiment(root).observations(status=["lost", "running"])
+    assert "checkpoint" in [path.name for path in lost.artefacts()]
     assert CliRunner().invoke(main, ["sync"]).exit_code == 0
     look(root)
     for _ in range(2):
@@ -290,3 +303,130 @@ def test_a_uri_without_its_slashes_is_told(text: str) -> None:
 
 def test_a_file_uri_may_name_this_host(folder: Path) -> None:
     assert located(f"file://localhost{folder}/x") == folder / "x"
+
+
+def other_run(folder: Path, run: Any, result: Any) -> Path:
+    """A store that holds another observation under the id of a run."""
+    place = folder / f"other-{uuid4().hex}" / "train"
+    PickleBackend(place).record(run._replace(result=result))
+    (place / "storage" / run.id).mkdir(parents=True)
+    (place / "storage" / run.id / "model").write_text(f"weights {result}")
+    return place
+
+
+def test_lists_tell_of_a_run_that_was_replaced(
+    registry: str, folder: Path, another_host: Callable[[], None]
+) -> None:
+    first = made(str(folder / "a" / "train"))
+    first(1)
+    (run,) = first.observations()
+    for target in (Registry(registry), Registry("mine")):
+        target.push(first)
+        there = target.open("train")
+        assert len(there.observations()) == 1
+        target.push(open_experiment(other_run(folder, run, 99)), overwrite=True)
+        assert [o.result for o in there.observations()] == [99]
+        assert [o.result for o in target.open("train").observations(where="result > 50")] == [99]
+        assert list(there.to_dataframe()["result"]) == [99]
+        target.push(open_experiment(other_run(folder, run, 7)), overwrite=True)
+        assert [o.result for o in there.observations()] == [7]
+    if registry.startswith("s3"):
+        another_host()
+        (elsewhere,) = Registry(registry).open("train").observations()
+        assert elsewhere.artefacts()[0].read_text() == "weights 7"
+
+
+def test_a_host_that_has_listed_a_run_sees_it_replaced(
+    s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = made(str(folder / "a" / "train"))
+    first(1)
+    (run,) = first.observations()
+    Registry(s3).push(first)
+
+    def on(host: str) -> Registry:
+        forget_buckets()
+        monkeypatch.setenv("DE_DATA_DIR", str(folder / host / "data"))
+        monkeypatch.setenv("DE_CACHE_DIR", str(folder / host / "cache"))
+        return Registry(s3)
+
+    (seen,) = on("reader").open("train").observations()
+    assert [p.read_text() for p in seen.artefacts()] == ["weights 1"]
+    on("writer").push(open_experiment(other_run(folder, run, 99)), overwrite=True)
+    (seen,) = on("reader").open("train").observations()
+    assert (seen.result, [p.read_text() for p in seen.artefacts()]) == (99, ["weights 99"])
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_replacement_that_is_interrupted_is_made_good(
+    s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch, same_process: bool
+) -> None:
+    first = made(str(folder / "a" / "train"))
+    first(1)
+    (run,) = first.observations()
+    Registry(s3).push(first)
+    other = open_experiment(other_run(folder, run, 99))
+    from digital_experiments.remote.objects import ObjectBucket
+
+    def gone(self: Any, *args: Any, **more: Any) -> Any:
+        raise BucketUnreachable("it does not answer.")
+
+    with monkeypatch.context() as outage:
+        for method in ("write", "upload", "remove"):
+            outage.setattr(ObjectBucket, method, gone)
+        with pytest.raises(BucketUnreachable):
+            Registry(s3).push(other, overwrite=True)
+    if not same_process:
+        forget_buckets()
+    assert CliRunner().invoke(main, ["sync"]).exit_code == 0
+    Registry(s3).push(other, overwrite=True)
+    forget_buckets()
+    for name in ("DE_DATA_DIR", "DE_CACHE_DIR"):
+        monkeypatch.setenv(name, str(folder / "elsewhere" / name))
+    (there,) = Registry(s3).open("train").observations()
+    assert (there.result, [p.read_text() for p in there.artefacts()]) == (99, ["weights 99"])
+
+
+def test_lost_runs_are_pushed_and_pulled_with_their_files(
+    s3: str, folder: Path, another_host: Callable[[], None]
+) -> None:
+    with long_run(folder, str(folder / "local" / "long"), 60) as run:
+        time.sleep(3)
+        kill(run)
+    Registry(s3).push(open_experiment("local/long"))
+    another_host()
+    Registry(s3).pull("long", into="pulled")
+    for place in (f"{s3}/long", "pulled/long"):
+        (lost,) = open_experiment(place).observations(status=["lost", "running"])
+        assert (lost.dir / "checkpoint").read_text() == "precious"
+
+
+def test_what_was_pulled_may_be_trusted_later(s3: str, another_host: Callable[[], None]) -> None:
+    made(f"{s3}/train")(1)
+    another_host()
+    Registry(s3).pull("train", into="pulled")
+    with pytest.raises(UntrustedValue):
+        _ = Registry("pulled").load("train").result
+    Registry(s3).pull("train", into="pulled", trust=True)
+    assert Registry("pulled").load("train").result.number == 1
+
+
+def test_a_copy_that_was_removed_is_made_again(s3: str) -> None:
+    train = made(f"{s3}/train")
+    train(1)
+    assert len(train.observations()) == 1
+    shutil.rmtree(folder_for(located(f"{s3}/train")))
+    (again,) = train.observations()
+    assert [p.read_text() for p in again.artefacts()] == ["weights 1"]
+
+
+def test_a_run_of_this_machine_stays_its_own_whatever_the_clocks_say(s3: str, folder: Path) -> None:
+    root = f"{s3}/long"
+    with long_run(folder, root, 8) as run:
+        time.sleep(3)
+        copied = Path(folder_for(located(root)))
+        for beat in (copied / "running").glob("*.json"):
+            os.utime(beat, (time.time() - 40,) * 2)
+        look(root)
+        run.communicate()
+    assert not (copied / "elsewhere.txt").exists()
