@@ -183,9 +183,11 @@ class Outbox:
             raise
 
     def _send(self, contents: Mapping[str, bytes], shown: bool = False) -> None:
+        """Send files; those of a run that has just ended, which replace none, are not shown."""
         if not contents:
             return
         begun = time.monotonic()
+        replacing = self.replacing().intersection(contents) if shown else set()
         blobs = self._blobs_of(frozenset().union(*map(names_in, contents.values())))
         self._ensure(blobs)
         with (
@@ -193,7 +195,6 @@ class Outbox:
         ):
             files = [file for name in contents for file in self._files_with(name)]
             self._bucket().each([("upload", *file) for file in files])
-            replacing = self.replacing().intersection(contents)
             if replacing:
                 self._remove_others(replacing, {name for name, _ in files})
             calls = [
