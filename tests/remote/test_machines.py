@@ -61,7 +61,12 @@ def long_run(folder: Path, root: str, seconds: float) -> Iterator[subprocess.Pop
     script = folder / "long.py"
     script.write_text(LONG)
     command = [sys.executable, str(script), root, str(seconds)]
+    place = located(root)
+    copied = place if isinstance(place, Path) else Path(folder_for(place))
+    patience = time.monotonic() + 30
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        while not list((copied / "running").glob("*.json")) and time.monotonic() < patience:
+            time.sleep(0.1)
         yield run
 
 
