@@ -198,12 +198,14 @@ def _all_scalars(items: Iterable[object]) -> bool:
     return PLAIN_SCALARS.issuperset(map(type, items))
 
 
+_TEXTS = {str}
+
+
 def _are_free(keys: Iterable[Any]) -> bool:
     """Whether the keys of a dict are plain and none can be taken for a tag."""
-    try:
-        return "$" not in "".join(keys) or all(map(_free_key, keys))
-    except TypeError:  # not all are texts
-        return all(map(_free_key, keys))
+    if set(map(type, keys)) == _TEXTS and "$" not in "".join(keys):
+        return True  # as almost all are
+    return all(map(_free_key, keys))
 
 
 def _free_key(key: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import pickle
 from typing import Any
@@ -126,3 +127,15 @@ def test_one_root_for_all_tells_experiments_apart(monkeypatch: pytest.MonkeyPatc
     assert [o.result for o in one.observations(current_code_only=False)] == [1]
     assert [o.result for o in two.observations(current_code_only=False)] == [2]
     assert one.root == two.root
+
+
+def test_keys_of_a_kind_of_text_make_no_damage() -> None:
+    class Part(enum.StrEnum):
+        LEFT = "left"
+
+    recorded = experiment(root="kinds")(lambda parts: parts)
+    for key in (Part.LEFT, np.str_("left")):
+        recorded({key: 1})
+    assert [o.result for o in recorded.observations()] == [{Part.LEFT: 1}, {"left": 1}]
+    assert all(o.config["parts"] == o.result for o in recorded.observations())
+    assert recorded.check().ok
