@@ -274,10 +274,16 @@ class WorkingCopy:
         return self.outbox.sent - before + self._send_lost()
 
     def _send_lost(self) -> int:
-        """Send what is left of runs that were killed; how much that was."""
-        lost = [id for id, run in in_flight(self.folder).items() if _is_lost(run)]
+        """Send what is left of runs that were killed, but for those that are others'; how much."""
+        seen = self._inbox.seen()
+        lost = [
+            id
+            for id, run in in_flight(self.folder).items()
+            if _is_lost(run)
+            and (flight_name(id) not in seen or not is_from_elsewhere(self.folder, id))
+        ]
         files = sum(self.outbox.send_files(id) for id in lost)
-        shown = [name for id in lost if (name := flight_name(id)) not in self._inbox.seen()]
+        shown = [name for id in lost if (name := flight_name(id)) not in seen]
         self.bucket.each([("write", n, self.outbox.content(n) or b"", False) for n in shown])
         return files + len(shown)
 
