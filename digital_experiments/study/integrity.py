@@ -140,10 +140,10 @@ def seeds_used(
     names = ["id", "metadata.seed", "metadata.study.plan"]
     query = Query(experiment.backend.index, select(None, experiment=experiment.name))
     try:
-        table = query.table(names)
+        table = as_lists(query.table(names))
     except UnknownColumn:  # no run has been seeded, or none belongs to a plan
         return set()
-    rows = zip(*(as_lists(table)[name] for name in names), strict=True)
+    rows = zip(*(table[name] for name in names), strict=True)
     return {
         seed
         for id, seed, plan in rows

@@ -341,9 +341,9 @@ def difference_interval(
             )
             bounds = result.confidence_interval(1 - alpha)
     elif paired:
-        bounds = _bootstrap((x - y,), np.mean, False, alpha)
+        bounds = _bootstrap((x - y,), np.mean, alpha)
     else:
-        bounds = _bootstrap((x, y), _mean_difference, False, alpha)
+        bounds = _bootstrap((x, y), _mean_difference, alpha)
     low, high = np.ldexp(bounds, power)
     return float(low), float(high)
 
@@ -362,20 +362,17 @@ def mean_interval(values: Sequence[float], method: str, alpha: float) -> tuple[f
         found: Any = stats.ttest_1samp(x, 0.0)
         bounds = found.confidence_interval(1 - alpha)
     else:
-        bounds = _bootstrap((x,), np.mean, False, alpha)
+        bounds = _bootstrap((x,), np.mean, alpha)
     low, high = np.ldexp(bounds, power)
     return float(low), float(high)
 
 
-def _bootstrap(
-    data: tuple[Sample, ...], statistic: Any, paired: bool, alpha: float
-) -> tuple[float, float]:
+def _bootstrap(data: tuple[Sample, ...], statistic: Any, alpha: float) -> tuple[float, float]:
     stats = scipy_stats()
 
     found = stats.bootstrap(
         data,
         statistic,
-        paired=paired,
         n_resamples=RESAMPLES,
         batch=max(1, _BATCH // sum(map(len, data))),
         confidence_level=1 - alpha,
