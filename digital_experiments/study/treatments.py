@@ -12,6 +12,9 @@ from digital_experiments.views import PLAIN_SCALARS, short_repr
 Apply = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
 
+_CONTAINERS = (dict, list, set, bytearray)
+
+
 class Treatment:
     """What a condition of a study does otherwise than the baseline.
 
@@ -92,11 +95,13 @@ def is_plain(config: Mapping[str, Any]) -> bool:
 def copied(config: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A config that may be changed in place; what can't be copied is shared.
 
-    So are values that are those in ``shared``: a function may know its defaults by identity.
+    So are values that are those in ``shared``, but for containers: a function may know its
+    defaults by identity.
     """
     if is_plain(config):
         return dict(config)
-    memo = {id(value): value for value in (shared or {}).values()}
+    kept = (value for value in (shared or {}).values() if not isinstance(value, _CONTAINERS))
+    memo = {id(value): value for value in kept}
     return {name: _copy_of(value, memo) for name, value in config.items()}
 
 

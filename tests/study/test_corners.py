@@ -688,8 +688,9 @@ def test_a_default_stays_the_object_that_the_function_knows() -> None:
     missing = object()
 
     @experiment(root="sentinel")
-    def some(k: float = 0.0, opt: Any = missing, seed: int = 0) -> dict[str, bool]:
-        return {"default": opt is missing}
+    def some(k: float = 0.0, opt: Any = missing, seen: Any = [], seed: int = 0) -> dict[str, bool]:  # noqa: B006 # as users write it
+        seen.append(k)
+        return {"default": opt is missing and seen == [k]}
 
     outcome = Study(some, treatments={"a": {"k": 1.0}}, replicates=2, seed=1).run()
     assert all(one.observation.result["default"] for one in outcome)
