@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
-from digital_experiments.digest import digest
+from digital_experiments.digest import Indigestible, digest
 from digital_experiments.values import Plain, described, encode
 from digital_experiments.views import plain_number
 
@@ -154,7 +154,11 @@ def recorded_key(config: Config) -> str:
     Indigestible
         If a value in it can't be compared with others.
     """
-    return config_key({name: _recorded(value) for name, value in config.items()})
+    try:
+        plain = {name: _recorded(value) for name, value in config.items()}
+    except RecursionError:
+        raise Indigestible("a value of the config is nested too deeply to compare") from None
+    return config_key(plain)
 
 
 def _recorded(value: Any) -> Any:

@@ -55,18 +55,19 @@ def best_of(
     options = {"executor": study.executor, "workers": study.workers, **how}
     asked = study.asked(executor=options.pop("executor"), workers=options.pop("workers"))
     checked_how(options, "search")
-    goal, wanted = _goal(controller, objective, direction)
+    goal, end = _goal(controller, objective, direction)
     search = Search(asked, replicates, objective, short_repr(controller, 2000), options)
     missing = trials - len(search.made())
     if missing > 0:
         controller.control(search, missing, executor=asked.executor, workers=asked.workers)
     found = search.made()
     if search.is_written:
-        study.plans.end(search.plan, len(found) * replicates, trials * replicates)
+        wanted = trials if search.begun >= missing else max(len(found), search.distinct)
+        study.plans.end(search.plan, len(found) * replicates, wanted * replicates)
     scored = [(o, value) for o in found if (value := _score(o, goal)) is not None]
     if not scored:
         _explain(found, goal)
-    choose = min if wanted == "min" else max
+    choose = min if end == "min" else max
     best, score = choose(scored, key=lambda pair: pair[1])
     treatment = Treatment(_BEST, search.differences(best.config))
     treatment.score = score
@@ -126,6 +127,11 @@ class Search:
         What tells this search from others: it goes on where the same one stopped.
     how : dict
         ``retries`` and ``timeout``.
+
+    Attributes
+    ----------
+    begun : int
+        How many trials have been asked for now.
     """
 
     def __init__(
@@ -145,6 +151,7 @@ class Search:
         self.is_written = False
         self.plan = self._planned(identity)
         told = (run.facts["study"]["treatment"] for run in study.runs_of(self.plan.id))
+        self.begun = 0
         self._names = Counter(name.partition("-")[0] for name in dict.fromkeys(told))
 
     def _planned(self, identity: str) -> Plan:
@@ -179,6 +186,11 @@ class Search:
     def root(self) -> Path:
         """The store's folder."""
         return self.experiment.root
+
+    @property
+    def distinct(self) -> int:
+        """How many configs have been asked for."""
+        return len(self._names)
 
     def complete(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config of a trial, with the baseline's values and defaults."""
@@ -258,6 +270,7 @@ class Search:
                 self.study.plans.write(self.plan)
                 self.is_written = True
             self._names[mark] += 1
+            self.begun += 1
             trial = f"{mark}-{self._names[mark]}"
             for number in range(self.replicates):
                 seed = seed_of(self.plan.seed, number)

@@ -137,8 +137,15 @@ class Plan:
 def plain_config(config: Mapping[str, Any]) -> Plain:
     """A config as a plan shows it: of what is not plain its repr."""
     return {
-        name: value if _is_plain(value) else repr(value)[:200] for name, value in config.items()
+        name: value if _is_shown(value) else repr(value)[:200] for name, value in config.items()
     }
+
+
+def _is_shown(value: object) -> bool:
+    try:
+        return _is_plain(value)
+    except RecursionError:  # it holds itself
+        return False
 
 
 def _is_plain(value: object) -> bool:

@@ -710,3 +710,11 @@ def test_what_can_not_be_copied_is_shared_and_what_holds_it_is_not() -> None:
     outcome = Study(some, baseline={"cfg": held, "again": held}, replicates=4, seed=1).run()
     assert [one.observation.result for one in outcome] == [{"n": 1, "same": True}] * 4
     assert list(held) == ["lock"]
+
+
+def test_a_value_that_holds_itself_is_shown_by_its_look(draw: Experiment[..., Any]) -> None:
+    loop: dict[str, Any] = {}
+    loop["again"] = loop
+    outcome = Study(draw, treatments={"looped": {"opts": loop}}, replicates=2, seed=1).run()
+    assert len(outcome.to_dataframe()) == 4
+    assert outcome.plan.conditions["looped"] == {"k": 0.0, "opts": "{'again': {...}}"}

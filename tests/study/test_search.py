@@ -117,3 +117,13 @@ def test_what_fails_is_left_out_and_told(study: Study) -> None:
         study.optimise(GridSearch(x=[0.25]), 1, direction="up")
     with pytest.raises(TypeError, match="optimise expects a controller"):
         study.optimise("grid", 1)
+
+
+def test_a_search_ends_complete_when_there_is_nothing_left_to_try(study: Study) -> None:
+    for _ in range(2):
+        study.optimise(GridSearch(x=[0.1, 0.2, 0.3]), trials=10, objective="loss")
+        assert [version.complete for version in study.versions()] == [True]
+    study.optimise(GridSearch(x=[0.1, 0.2, 0.3]), trials=2, objective="loss")
+    with pytest.warns(RunsFailedWarning):
+        study.optimise(GridSearch(x=[0.1, 3.0]), trials=2, objective="loss")
+    assert [version.complete for version in study.versions()] == [True, False]
