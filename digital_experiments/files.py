@@ -43,25 +43,17 @@ def write_atomic(folder: str, name: str, data: bytes | Callable[[], bytes]) -> N
     OSError
         What the operating system said: a full disk, a read-only folder.
     """
-    written = write_here(folder, name, data)
-    if followers:
-        follower = follower_of(folder)
-        if follower is not None:
-            follower.wrote(f"{folder}{os.sep}{name}", written)
+    follower = follower_of(folder) if followers else None
+    if follower is None:
+        write_here(folder, name, data)
+    elif not follower.takes(f"{folder}{os.sep}{name}", data):
+        follower.wrote(f"{folder}{os.sep}{name}", write_here(folder, name, data))
 
 
 def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> bytes:
     """As :func:`write_atomic`, and nobody who follows the folder is told; the bytes."""
     target = f"{folder}{os.sep}{name}"
-    temporary = _temporary_name(folder, name)
-    try:
-        descriptor = os.open(temporary, _NEW_FILE, 0o666)
-    except FileNotFoundError:
-        make_folder(folder)
-        descriptor = os.open(temporary, _NEW_FILE, 0o666)
-    except FileExistsError:  # left by a killed process that had this one's number
-        os.unlink(temporary)
-        descriptor = os.open(temporary, _NEW_FILE, 0o666)
+    descriptor, temporary = new_temporary(folder, name)
     try:
         try:
             written = data if isinstance(data, bytes) else data()
@@ -74,6 +66,18 @@ def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> byt
             os.unlink(temporary)
         raise
     return written
+
+
+def new_temporary(folder: str, name: str) -> tuple[int, str]:
+    """A new file that is known for one of this process by its name: its descriptor and path."""
+    path = _temporary_name(folder, name)
+    try:
+        return os.open(path, _NEW_FILE, 0o666), path
+    except FileNotFoundError:
+        make_folder(folder)
+    except FileExistsError:  # left by a killed process that had this one's number
+        os.unlink(path)
+    return os.open(path, _NEW_FILE, 0o666), path
 
 
 @contextmanager
@@ -124,7 +128,7 @@ def is_temporary(path: str) -> bool:
 
 def in_flight(folder: str) -> list[str]:
     """The temporary files in a folder whose writers may still be at it."""
-    return [name for name, lives in _temporary(folder) if lives]
+    return [name for name, lives in temporary_files(folder) if lives]
 
 
 def abandoned(folder: str) -> list[str]:
@@ -133,10 +137,11 @@ def abandoned(folder: str) -> list[str]:
     Those are the files of processes that have ended on this host, and those that another host
     began more than ten minutes ago.
     """
-    return [name for name, lives in _temporary(folder) if not lives]
+    return [name for name, lives in temporary_files(folder) if not lives]
 
 
-def _temporary(folder: str) -> Iterator[tuple[str, bool]]:
+def temporary_files(folder: str) -> Iterator[tuple[str, bool]]:
+    """The temporary files in a folder, and whether their writers may still be at it."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(folder):
             found = _TEMPORARY.search(name)
@@ -160,6 +165,22 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = memoryview(data)[written:]
         while rest:
             rest = rest[os.write(descriptor, rest) :]
+
+
+def append_whole(descriptor: int, data: bytes, size: int) -> None:
+    """Add bytes to an open file that has a size, all or none.
+
+    Raises
+    ------
+    OSError
+        What the operating system said.
+    """
+    try:
+        _write_all(descriptor, data)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        raise
 
 
 def append(path: str, data: bytes) -> int:

@@ -7,7 +7,7 @@ asks for what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ class Follower(Protocol):
     """
 
     name: str
+
+    def takes(self, path: str, data: bytes | Callable[[], bytes]) -> bool:
+        """Keep what is to be written, and carry it on; False if it is to be written first."""
 
     def wrote(self, path: str, data: bytes) -> None:
         """A file has been written."""

@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -100,6 +100,7 @@ class WorkingCopy:
 
     def _renew_lock(self) -> None:
         self._lock = self.outbox.lock = threading.RLock()  # a thread of a parent may hold the old
+        self.outbox.journal.renew()
 
     @property
     def bucket(self) -> Bucket:
@@ -147,6 +148,16 @@ class WorkingCopy:
         return self.outbox.trouble()
 
     # -- what is done in the folder -----------------------------------------------------------
+
+    def takes(self, path: str, data: bytes | Callable[[], bytes]) -> bool:
+        """Keep a record in the journal, and send it; False for all else, and while none go up."""
+        name = self._name(path)
+        if not is_record(name) or self.outbox.is_held or not self._can_ask():
+            return False
+        written = data if isinstance(data, bytes) else data()
+        self.outbox.journal.add(name, written)
+        self._take(name, written)
+        return True
 
     def wrote(self, path: str, data: bytes) -> None:
         """A file has been written: it goes up, unless it goes with what names it."""
@@ -213,6 +224,7 @@ class WorkingCopy:
         if landing == names:
             self._hide(landing)
             return
+        self.outbox.journal.settle()
         whole = [inside for name in names for inside in self._objects(name)]
         self.bucket.each([("remove", name) for name in whole])
 
@@ -232,6 +244,7 @@ class WorkingCopy:
         BucketUnreachable, PermissionError
             If that can't be done; then nothing is moved here either.
         """
+        self.outbox.journal.settle()
         old, new = self._name(source), self._name(target)
         names = self._objects(old)
         pairs = [(name, new + name[len(old) :]) for name in names]
@@ -275,6 +288,7 @@ class WorkingCopy:
 
     def _send_lost(self) -> int:
         """Send what is left of runs that were killed, but for those that are others'; how much."""
+        self.outbox.journal.settle()
         seen = self._inbox.seen()
         lost = [
             id
@@ -297,6 +311,7 @@ class WorkingCopy:
         PermissionError
             If it may not be read.
         """
+        self.outbox.journal.settle()
         if not self._can_ask():
             return
         with self._lock:
@@ -327,6 +342,8 @@ class WorkingCopy:
             return False
         if kind(name) == "" and split_name(name) is None:
             return False
+        if self._has_come(name):
+            return True
         if not self._can_ask():
             raise BucketUnreachable(f"{self.name} can't be reached, and {name} is only there.")
         try:
@@ -340,14 +357,23 @@ class WorkingCopy:
             if not self.trust:
                 return False  # it would have a pickle loaded that somebody else has made
             note_elsewhere(self.folder, [name.rpartition("/")[2]])
-        note_elsewhere(self.folder, filter(None, [id_of(name)]))
-        self._inbox.keep(name, data)
+        if not self._has_come(name):
+            note_elsewhere(self.folder, filter(None, [id_of(name)]))
+            self._inbox.keep(name, data)
         return True
+
+    def _has_come(self, name: str) -> bool:
+        """Whether a record is one that this machine has made meanwhile."""
+        if not is_record(name):
+            return False
+        self.outbox.journal.settle()
+        return os.path.exists(f"{self.folder}/{name}")
 
     def fetch_folder(self, path: str) -> None:
         """Bring all files of a folder: of a run that this machine has not made."""
         name = self._name(path)
         id = name.rpartition("/")[2]
+        self.outbox.journal.settle()
         is_here = name in self._inbox.whole and os.path.isdir(path)
         if is_here or self._is_made_here(id) or self._is_away():
             return
@@ -382,6 +408,7 @@ class WorkingCopy:
         BucketUnreachable, PermissionError
             If that can't be done.
         """
+        self.outbox.journal.settle()
         wanted = {id for id in ids if not self._is_made_here(id)}
         if not wanted:
             return wanted

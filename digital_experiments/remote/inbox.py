@@ -159,6 +159,7 @@ class Inbox:
                 self._keep_all(dict(zip(some, answers, strict=True)))
 
     def _keep_all(self, answers: dict[str, bytes | Exception]) -> None:
+        self._outbox.journal.settle()  # what this machine has made is not from elsewhere
         found = {}
         for name, data in answers.items():
             if isinstance(data, bytes):

@@ -15,6 +15,7 @@ from digital_experiments.faults import warn_user
 from digital_experiments.files import make_folder, read_bytes
 from digital_experiments.remote.buckets import Bucket, Found
 from digital_experiments.remote.filesystems import bucket_by_fsspec
+from digital_experiments.remote.journal import has_journals
 from digital_experiments.remote.names import is_safe, listed
 from digital_experiments.remote.places import Place, is_for_obstore
 from digital_experiments.store.layout import BLOBS, NOTES, RUNNING, STORAGE, TRASH
@@ -176,4 +177,5 @@ def _holds_store(bucket: Bucket, look: tuple[dict[str, Found], list[str]]) -> bo
 
 def is_known(folder: str) -> bool:
     """Whether a working copy holds something of its store."""
-    return os.path.exists(f"{folder}/{SEEN}") or bool(record_names(folder))
+    is_listed = os.path.exists(f"{folder}/{SEEN}")
+    return is_listed or has_journals(folder) or bool(record_names(folder))

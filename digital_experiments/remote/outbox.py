@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from digital_experiments.files import append, write_here
 from digital_experiments.remote.buckets import Bucket
+from digital_experiments.remote.journal import Journal
 from digital_experiments.remote.names import is_fit, kind
 from digital_experiments.store.layout import BLOBS, NOTES, STORAGE, blob_folder
 from digital_experiments.store.progress import progress
@@ -50,6 +51,8 @@ class Outbox:
         How much has gone up.
     is_held : int
         Whether what is written is sent together later.
+    journal : Journal
+        What has no file of its own yet.
     """
 
     def __init__(self, folder: str, name: str, bucket: Callable[[], Bucket]) -> None:
@@ -58,6 +61,7 @@ class Outbox:
         self.sent = 0
         self.is_held = 0
         self.lock = threading.RLock()
+        self.journal = Journal(folder)
         self._folder = folder
         self._name = name
         self._bucket = bucket
@@ -158,16 +162,21 @@ class Outbox:
         self.sending.update(contents)
         try:
             if not self.is_open:
-                self.owed.update(contents)
+                self._owe(contents)
                 return
             self._send(contents)
             self.answered()
             self._send_owed()
         except Exception as problem:  # whatever it is, the result is the user's
-            self.owed.update(contents)
+            self._owe(contents)
             self.fail(problem)
         finally:
             self.sending.difference_update(contents)
+
+    def _owe(self, names: Iterable[str]) -> None:
+        with suppress(OSError):  # then they stay in the journal
+            self.journal.settle()
+        self.owed.update(names)
 
     def _send_owed(self) -> None:
         if not self.owed:

@@ -55,7 +55,8 @@ def write(runs: int, rounds: int = 20) -> dict[str, float]:
         return x * x
 
     square(0)
-    record = next(Path(str(square.root)).glob("20*.pkl")).read_bytes()
+    name = f"{square.observations()[0].id}.pkl"
+    record = (Path(square.root) / name).read_bytes()
     store = bucket(uuid4().hex)
     ways: dict[str, Callable[[int], object]] = {
         "bare": lambda _: store.put(uuid4().hex, record),

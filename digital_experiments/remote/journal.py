@@ -1,0 +1,125 @@
+"""Records of runs that have been sent, or are under way, and have no file of their own here yet.
+
+To make a file takes longer than to send what is in it to a bucket nearby, and a worker may never
+read what it has recorded. So records are appended to a journal of their process, and files are made
+of them when somebody on this machine looks, also if the process has been killed meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+from digital_experiments.files import append_whole, new_temporary, temporary_files, write_here
+from digital_experiments.ids import new_id
+from digital_experiments.remote.names import id_of
+from digital_experiments.store.layout import DAMAGED, TRASH
+from digital_experiments.store.records import purged
+
+_JOURNALS = ".journals"
+_MOST = 16_000_000  # bytes after which a journal is ended
+
+
+class Journal:
+    """What has been recorded in a working copy, by this process and by others of this machine.
+
+    Parameters
+    ----------
+    folder : str
+        The folder of the copy.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._journals = f"{folder}/{_JOURNALS}"
+        self._read: dict[str, int] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin a journal of its own, in a process that has just been forked."""
+        self._lock = threading.Lock()
+        self._file: tuple[int, str] | None = None
+        self._size = 0
+
+    def add(self, name: str, data: bytes) -> None:
+        """Keep a record until it has a file.
+
+        Raises
+        ------
+        OSError
+            What the operating system said: a full disk, a read-only folder.
+        """
+        entry = b"%d %s\n%s" % (len(data), name.encode(), data)
+        with self._lock:
+            append_whole(self._opened(), entry, self._size)
+            self._size += len(entry)
+            is_long = self._size > _MOST
+        if is_long:
+            self.settle()
+
+    def _opened(self) -> int:
+        """The journal of this process: a new one if it has none, or somebody removed it."""
+        if self._file is not None:
+            descriptor, _ = self._file
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
+        self._file, self._size = new_temporary(self._journals, new_id()), 0
+        return self._file[0]
+
+    def settle(self) -> None:
+        """Make files of all records that are in journals of this machine."""
+        ended = self._end()
+        for name, lives in list(temporary_files(self._journals)):
+            path = f"{self._journals}/{name}"
+            with suppress(FileNotFoundError):  # settled by somebody else meanwhile
+                self._make_files(path)
+                if name == ended or not lives:
+                    self._read.pop(path, None)
+                    os.unlink(path)
+
+    def _end(self) -> str | None:
+        """End the journal of this process; its name."""
+        with self._lock:
+            if self._file is None:
+                return None
+            descriptor, path = self._file
+            self._file = None
+            os.close(descriptor)
+            return os.path.basename(path)
+
+    def _make_files(self, path: str) -> None:
+        """Make files of the records that have come to a journal since it was last read."""
+        with open(path, "rb") as file:
+            begun = file.seek(self._read.get(path, 0))
+            data = file.read()
+        gone = purged(self._folder) if data else set()
+        for name, record, end in _entries(data):
+            if id_of(name) not in gone and not self._has(name):
+                write_here(self._folder, name, record)
+            self._read[path] = begun + end
+
+    def _has(self, name: str) -> bool:
+        """Whether a record has a file: in the store, in its trash, or set aside as damaged."""
+        places = (f"{self._folder}/{part}{name}" for part in ("", f"{TRASH}/", f"{DAMAGED}/"))
+        return any(map(os.path.exists, places))
+
+
+def has_journals(folder: str) -> bool:
+    """Whether there are journals in a working copy."""
+    return any(temporary_files(f"{folder}/{_JOURNALS}"))
+
+
+def _entries(data: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """The whole records in a part of a journal, their names, and where each ends."""
+    end = 0
+    while (line := data.find(b"\n", end)) >= 0:
+        size, _, name = data[end:line].partition(b" ")
+        if not size.isdigit():  # the machine went down while it was written
+            return
+        begin, end = line + 1, line + 1 + int(size)
+        if end > len(data):  # it is being written, or was when its writer was killed
+            return
+        yield name.decode(), data[begin:end], end
