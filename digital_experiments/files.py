@@ -18,6 +18,8 @@ from digital_experiments.errors import RootError
 from digital_experiments.followed import follower_of, followers
 
 _TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
+_LONG = 50  # characters of a name, each up to four bytes; 255 bytes are what a name may have
+_KEPT = 40
 _SMALL = 70_000  # bytes that are read at once
 _ABANDONED = 600  # seconds
 _SETTLED = 2.0  # seconds after which a folder's time stamp tells of every change
@@ -109,6 +111,10 @@ def save(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 def _temporary_name(folder: str, name: str) -> str:
+    if len(name) > _LONG:
+        from zlib import crc32
+
+        name = f"{name[:_KEPT]}-{crc32(os.fsencode(name)):08x}"
     return f"{folder}{os.sep}.{name}.{_host()}-{os.getpid()}-{get_ident()}.tmp"
 
 

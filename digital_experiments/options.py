@@ -132,7 +132,7 @@ def make_backend(
         path = folder_of(place, trust)
         backend = kind(path)
     except Exception as problem:  # a backend of the user's may raise anything
-        return UnusableBackend(path, problem)
+        return UnusableBackend(path, problem, place.uri if isinstance(place, Place) else None)
     return backend.trusting() if trust and isinstance(backend, FileBackend) else backend
 
 

@@ -72,11 +72,17 @@ class Recorder:
         owner = getattr(os, "getuid", lambda: "")()
         return os.path.join(tempfile.gettempdir(), f"digital_experiments-rescue-{owner}", self.name)
 
+    @property
+    def _store(self) -> str:
+        """What a person calls the store."""
+        uri = getattr(self.backend, "uri", None)
+        return uri if isinstance(uri, str) else shown_name(self.root)
+
     def rescue(self, observation: Observation, problem: Exception) -> str:
         """Keep an observation elsewhere, and say what happened in one line."""
         what = (
-            f"Run {observation.id} of {self.name!r} could not be recorded in "
-            f"{shown_name(self.root)} ({type(problem).__name__}: {problem})."
+            f"Run {observation.id} of {self.name!r} could not be recorded in {self._store} "
+            f"({type(problem).__name__}: {problem})."
         )
         folder = self.rescue_folder()
         try:
@@ -86,4 +92,5 @@ class Recorder:
                 f"{what} Nor could it be kept in {folder} ({again}). It was called with "
                 f"{observation.shown('config')!r} and ended as {observation.outcome()}."
             )
-        return f"{what} It is kept in {folder}: copy what is in there into the store."
+        bring = f"digital-experiments merge {self._store} {folder}"
+        return f"{what} It is kept in {folder}: `{bring}` brings it."

@@ -24,12 +24,13 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.selection import checked_limit
-from digital_experiments.store.notes import add_note
-from digital_experiments.store.records import record_names
+from digital_experiments.store.flight import in_flight
+from digital_experiments.store.notes import add_note, read_notes
+from digital_experiments.store.records import purged, record_names
 from digital_experiments.stored import StoredExperiment
 from digital_experiments.storekeeping import Storekeeping
 from digital_experiments.stores import DEFAULT_REGISTRY, is_store, open_experiment, stores_in
-from digital_experiments.upkeep import Merged, merge
+from digital_experiments.upkeep import Merged, merge, trashed
 
 MAIN = "main"
 _MARK = "variant:"
@@ -289,11 +290,18 @@ class Registry:
         target = self._working_folder(name)
         if Path(source).resolve() == Path(target).resolve():
             raise ValueError(f"{name!r} is in {self.uri} already: that is where it comes from.")
-        done = merge(target, source, ids, overwrite, self.trust)
+        lost = {id for id, run in in_flight(source).items() if run["metadata"]["status"] == "lost"}
+        wanted = set(ids or _ids_in(source) | lost)
+        if not wanted:
+            raise ValueError(f"There is nothing to push: {name!r} has no runs.")
         there = StoredExperiment(PickleBackend(Path(target)))
+        there._folder("push")  # as it is now
+        new = wanted - _ids_in(target) - set(trashed(target)) - purged(target)
+        if variant is not None:  # before they come, so that they are never in another
+            _tag(target, new, variant)
+        done = merge(target, source, ids, overwrite, self.trust)
         if variant is not None:
-            wanted = ids or [id for id, _ in record_names(source).values()]
-            _put_into(there, set(wanted), set(done.added), variant)
+            _put_into(there, wanted - new, variant)
         return there.uri, done
 
     def pull(
@@ -332,7 +340,7 @@ class Registry:
         target = Registry(into)
         names = self.experiments() if experiment is None else [experiment]
         if not names:
-            raise ValueError(f"There is no experiment in {self.uri} to pull.")
+            raise ValueError(f"There is no experiment in {self.uri} to pull.{self._hint()}")
         for name in names:
             store = self.open(name)
             ids = None
@@ -382,6 +390,13 @@ class Registry:
 
     # -- how it is done -----------------------------------------------------------------------
 
+    def _hint(self) -> str:
+        """What to do where this is the store of one experiment."""
+        name = self.uri.rstrip("/").rpartition("/")[2]
+        if not is_store(self._where):
+            return ""
+        return f" It is the store of one itself: pull {name!r} from the registry that it is in."
+
     def _only(self, store: StoredExperiment, run_id: str) -> str:
         """A variant of a run."""
         try:
@@ -418,6 +433,12 @@ class Registry:
         return f"Registry({self.uri!r})"
 
     def _repr_html_(self) -> str:
+        try:
+            return self._table()
+        except OSError as problem:
+            return f"<b>{html.escape(self.uri)}</b><p>{html.escape(str(problem))}</p>"
+
+    def _table(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(name)}</td><td>{html.escape(variant)}</td>"
             f"<td style='text-align:right'>{len(runs):,}</td><td>{html.escape(runs[-1].id)}</td>"
@@ -436,7 +457,22 @@ def _variants_of(run: Observation) -> list[str]:
     return pushed or [own if isinstance(own, str) else MAIN]
 
 
-def _put_into(store: StoredExperiment, ids: set[str], new: set[str], variant: str) -> None:
+def _ids_in(root: str) -> set[str]:
+    return {id for id, _ in record_names(root).values()}
+
+
+def _tag(root: str, ids: Iterable[str], variant: str) -> None:
+    """Have runs that are about to come belong to a variant."""
+    tag = _MARK + variant
+    follower = follower_of(root)
+    with follower.held() if follower is not None else nullcontext():
+        for id in sorted(ids):
+            known = read_notes(root, id).get(id)
+            if known is None or not known.tags.get(tag):
+                add_note(root, id, tags=[tag])
+
+
+def _put_into(store: StoredExperiment, ids: set[str], variant: str) -> None:
     """Have runs belong to a variant; those that were there before stay in theirs too."""
     root = str(store.root)
     follower = follower_of(root)
@@ -444,7 +480,7 @@ def _put_into(store: StoredExperiment, ids: set[str], new: set[str], variant: st
         for run in store.observations(status=None):
             variants = _variants_of(run)
             if run.id in ids and variant not in variants:
-                named = run.id in new or any(tag.startswith(_MARK) for tag in run.tags)
+                named = any(tag.startswith(_MARK) for tag in run.tags)
                 own = [] if named else [_MARK + name for name in variants]
                 add_note(root, run.id, tags=[*own, _MARK + variant])
 
@@ -490,7 +526,7 @@ def _refuse(done: Merged, uri: str) -> None:
     if done.deleted:
         raise ValueError(
             f"{len(done.deleted)} of what is pushed was deleted in {uri}, the first "
-            f"{done.deleted[0]}: restore it there, or leave it out."
+            f"{done.deleted[0]}: leave it out, or, while it is in the trash there, restore it."
         )
     if done.problems:
         raise DamagedRecord("Not all could be pushed: " + "; ".join(done.problems[:10]))

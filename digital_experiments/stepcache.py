@@ -5,13 +5,11 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from digital_experiments.files import make_folder
+from digital_experiments.locks import Lock
 from digital_experiments.store import cache
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.layout import shared_folder
-
-_FOR_EVER = 1e9  # seconds
 
 
 class StepCache:
@@ -54,38 +52,6 @@ class StepCache:
         cache.point(self._root, key, f"{id} {blob}")
         return blob
 
-    def claim(self, key: str) -> Claim:
+    def claim(self, key: str) -> Lock:
         """What keeps all others from making the value meanwhile."""
-        return Claim(shared_folder(self._root), key)
-
-
-class Claim:
-    """A claim to make the value of a key: one thread, process or task has it at a time.
-
-    It ends with who has it, even by a kill. Where the file system keeps no locks all may have it.
-    """
-
-    def __init__(self, folder: str, key: str) -> None:
-        from filelock import FileLock
-
-        self._folder = folder
-        self._lock = FileLock(f"{folder}/{key}", thread_local=False)
-
-    def take(self, seconds: float = _FOR_EVER) -> bool:
-        """Wait for it; False if it can't be had in that time."""
-        from filelock import Timeout
-
-        try:
-            make_folder(self._folder)
-            self._lock.acquire(timeout=seconds)
-        except Timeout:
-            return False
-        except (OSError, NotImplementedError):
-            pass
-        return True
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._lock.release()
+        return Lock(shared_folder(self._root), key)

@@ -171,11 +171,22 @@ class Backend(ABC):
 
 
 class UnusableBackend(Backend):
-    """Stands for a backend that could not be made; every run is refused for that reason."""
+    """Stands for a backend that could not be made; every run is refused for that reason.
 
-    def __init__(self, root: Path, reason: Exception) -> None:
+    Parameters
+    ----------
+    root : Path
+        Where it would work.
+    reason : Exception
+        Why it can't.
+    uri : str, optional
+        The bucket that it would have been for.
+    """
+
+    def __init__(self, root: Path, reason: Exception, uri: str | None = None) -> None:
         self.root = root
         self.reason = reason
+        self.uri = uri
 
     def record(self, observation: Observation) -> None:
         """Refuse."""
@@ -190,9 +201,12 @@ class UnusableBackend(Backend):
         raise self._told()
 
     def _told(self) -> RootError:
+        why = f"({type(self.reason).__name__}: {self.reason})"
+        if self.uri is not None:
+            return RootError(f"{self.uri} has no working copy on this machine {why}.")
         return RootError(
-            f"The store in {str(self.root)!r} can't be used ({type(self.reason).__name__}: "
-            f"{self.reason}). Give an absolute root, or go to a folder that exists."
+            f"The store in {str(self.root)!r} can't be used {why}. Give an absolute root, or go to "
+            "a folder that exists."
         )
 
 

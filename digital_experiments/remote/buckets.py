@@ -167,8 +167,13 @@ def pauses() -> Iterator[float | None]:
 
 def unreachable(uri: str, problem: BaseException) -> str:
     """What is said when a bucket does not answer; without what could be a credential."""
-    text = without_credentials(" ".join(str(problem).split()))
-    return f"{uri} can't be reached ({type(problem).__name__}: {text[:300]})."
+    return f"{uri} can't be reached ({type(problem).__name__}: {brief(problem)})."
+
+
+def brief(problem: BaseException) -> str:
+    """What an error says, in a line, without credentials and what only its makers read."""
+    text = " ".join(str(problem).partition("Debug source")[0].split())
+    return without_credentials(text)[:300]
 
 
 def without_credentials(text: str) -> str:

@@ -233,7 +233,7 @@ def sweepers(bucket: Bucket) -> Iterator[Sweeper]:
     texts = bucket.many([("read", name) for name in held])
     claims = [text.decode(errors="replace").split(" ") for text in texts if type(text) is bytes]
     for name, found in sorted(logs.items()):
-        with suppress(FileNotFoundError, ValueError, KeyError):
+        with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
             owner = json.loads(bucket.read(f"{CLAIMS}/{name}{_LOG}"))
             own = [claim for claim in claims if claim[0] == name]
             ended = Counter(claim[2] for claim in own if len(claim) == 3)
@@ -247,5 +247,5 @@ def _lives(bucket: Bucket, name: str) -> bool:
     try:
         owner = json.loads(bucket.read(f"{CLAIMS}/{name}{_LOG}"))
         return bool(owner["host"] != own_heartbeat(os.getpid())["host"] or process_lives(owner))
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return False

@@ -7,10 +7,12 @@ that time all records are looked at again; what they name by now is moved back, 
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from digital_experiments.files import read_many
+from digital_experiments.files import abandoned, read_many
 from digital_experiments.ids import new_id
 from digital_experiments.store.layout import ASIDE, BLOBS, DAMAGED, TRASH
 from digital_experiments.store.progress import progress
@@ -46,10 +48,20 @@ def collect(copy: WorkingCopy, dry_run: bool) -> Collected:
     needed = [name for name in unused if _last(name) in _named(copy)]
     _put_back(copy, [f"{aside}/{_last(name)}" for name in needed])
     gone = [name for name in unused if name not in needed]
+    _remove_torn(copy.folder)
     copy.bucket.each([("remove", f"{aside}/{_last(name)}") for name in gone])
     return Collected(
         sorted(map(_last, gone)), sum(unused[name] for name in gone), 0, postponed=False
     )
+
+
+def _remove_torn(folder: str) -> None:
+    """Remove files of the working copy whose writers were killed, but for journals."""
+    for place, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in abandoned(place):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{place}/{name}")
 
 
 def _named(copy: WorkingCopy) -> set[str]:

@@ -26,7 +26,7 @@ from digital_experiments.files import (
 from digital_experiments.followed import follow
 from digital_experiments.remote.buckets import Bucket, Found
 from digital_experiments.remote.inbox import Inbox
-from digital_experiments.remote.names import id_of, is_record, is_safe, kind
+from digital_experiments.remote.names import id_of, is_fit, is_record, is_safe, kind
 from digital_experiments.remote.opening import (
     PLACE,
     bucket_of,
@@ -315,7 +315,7 @@ class WorkingCopy:
         if not self._can_ask():
             return
         with self._lock:
-            here = self._inbox.names_here()
+            here, seen = self._inbox.names_here(), self._inbox.seen()
             try:
                 stamps = self._inbox.listing()
             except BucketUnreachable as problem:
@@ -325,7 +325,7 @@ class WorkingCopy:
                 return
             self.outbox.answered()
             if not self.outbox.is_held:
-                self._inbox.settle(here, stamps)
+                self._inbox.settle(here, seen, stamps)
 
     # -- fetching -----------------------------------------------------------------------------
 
@@ -382,7 +382,8 @@ class WorkingCopy:
         if not self._is_recorded(id):  # it is being made, perhaps here
             return
         for old in files_in(path):
-            if self._name(old) not in found and not is_temporary(old):  # it was pruned
+            name = self._name(old)
+            if name not in found and is_fit(name) and not is_temporary(old):  # it was pruned
                 os.unlink(old)
         self._inbox.whole.add(name)
 

@@ -18,6 +18,7 @@ from digital_experiments.files import (
     read_bytes,
     write_here,
 )
+from digital_experiments.ids import new_id
 from digital_experiments.memory import paused_collection
 from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket
@@ -26,7 +27,17 @@ from digital_experiments.remote.opening import SEEN
 from digital_experiments.remote.outbox import Outbox
 from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
-from digital_experiments.store.layout import BLOBS, DAMAGED, NOTES, RUNNING, STORAGE, STUDIES, TRASH
+from digital_experiments.store.flight import SILENT
+from digital_experiments.store.layout import (
+    BLOBS,
+    CLAIMS,
+    DAMAGED,
+    NOTES,
+    RUNNING,
+    STORAGE,
+    STUDIES,
+    TRASH,
+)
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import note_replaced, parse_record, purged, split_name
 
@@ -73,17 +84,26 @@ class Inbox:
         self._records: set[str] = set()
         self._state: list[int] | None = None
         self._moments: dict[str, float] = {}
+        self._lag: float | None = None
 
-    def settle(self, here: set[str], stamps: dict[str, str]) -> None:
-        """Make the folder what the bucket is, but for what has not gone up yet."""
-        seen = self.seen()
+    def settle(self, here: set[str], seen: dict[str, str], stamps: dict[str, str]) -> None:
+        """Make the folder what the bucket is, but for what has not gone up yet.
+
+        Parameters
+        ----------
+        here, seen
+            What was in the folder, and in the bucket at the last look, before this one.
+        stamps
+            What is in the bucket.
+        """
         if stamps != seen or here != stamps.keys():
             changed = {name for name, stamp in stamps.items() if seen.get(name) != stamp}
             wanted = changed | (stamps.keys() - here)
             wanted -= self._outbox.replacing()
             self._fetch([n for n in wanted if self._is_to_be_fetched(n, here, seen)])
             self._drop(here - stamps.keys(), stamps.keys() | seen.keys())
-            write_here(self._folder, SEEN, json.dumps(stamps).encode())
+            with suppress(OSError):  # a full disk: the next look takes longer
+                write_here(self._folder, SEEN, json.dumps(stamps).encode())
         self._outbox.owed |= self._outbox.replacing() & here
         if self._outbox.owed:
             self._outbox.send({})
@@ -167,13 +187,44 @@ class Inbox:
                     found[name] = data
             elif not isinstance(data, FileNotFoundError):  # else it was deleted meanwhile
                 raise data
-        note_elsewhere(self._folder, filter(None, map(id_of, found)))
+        note_elsewhere(
+            self._folder,
+            [id for n in found if (id := id_of(n)) and not self._was_here(n, found[n])],
+        )
         self._forget_files(name for name in found if is_record(name))
         for name, data in found.items():
             self.keep(name, data)
             if kind(name) == RUNNING:
-                moment = self._moments.get(name, time.time())
+                moment = self._last_beat(name)
                 os.utime(f"{self._folder}/{name}", (moment, moment))
+
+    def _last_beat(self, name: str) -> float:
+        """When a run in flight last showed that it lives, by the clock of this machine."""
+        now = time.time()
+        beat = self._moments.get(name, now)
+        if now - SILENT / 2 < beat <= now:
+            return beat
+        return beat + self._behind()
+
+    def _behind(self) -> float:
+        """The seconds by which the clock of the server is behind ours; zero if it won't tell."""
+        if self._lag is None:
+            self._lag = 0.0
+            name = f"{CLAIMS}/{new_id()}.clock"
+            with suppress(OSError, KeyError):
+                self._bucket().write(name, b"", new=False)
+                self._lag = time.time() - self._bucket().here(CLAIMS)[0][name].modified
+                self._bucket().remove(name)
+        return self._lag
+
+    def _was_here(self, name: str, data: bytes) -> bool:
+        """Whether a record of this machine was moved by somebody: to the trash, or out of it."""
+        if is_from_elsewhere(self._folder, id_of(name) or ""):
+            return False
+        last = name.rpartition("/")[2]
+        return kind(name) in ("", TRASH) and data in map(
+            self._outbox.content, (last, f"{TRASH}/{last}")
+        )
 
     def _is_better_here(self, name: str, data: bytes) -> bool:
         """Whether a record was damaged in the bucket and is whole here, or a run lives here."""

@@ -10,6 +10,7 @@ from digital_experiments.store.layout import RUNNING, TRASH
 from digital_experiments.store.records import PARSERS, split_name
 
 RECORDS = tuple(PARSERS)
+_LONGEST = 255  # bytes that a file system takes for the name of a file
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")  # lines, halves, backslash
 
 
@@ -32,8 +33,12 @@ def id_of(name: str) -> str | None:
 def is_safe(name: str) -> bool:
     """Whether a name of an object stays in its folder when it becomes one of a file."""
     parts = name.split("/")
-    odd = "\\" in name or "\0" in name or ":" in parts[0]
-    return not odd and all(part not in ("", ".", "..") for part in parts)
+    odd = "\\" in name or "\0" in name or (os.name == "nt" and ":" in name)
+    return not odd and all(part not in ("", ".", "..") and _is_short(part) for part in parts)
+
+
+def _is_short(part: str) -> bool:
+    return len(part.encode(errors="surrogatepass")) <= _LONGEST
 
 
 def listed(folder: str, folders: bool = False) -> list[str]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from digital_experiments.errors import BucketUnreachable
+from digital_experiments.errors import BucketUnreachable, InvalidName
 from digital_experiments.files import replacing, write_here
 from digital_experiments.remote.buckets import (
     PATIENCE,
     Bucket,
     Found,
+    brief,
     unreachable,
-    without_credentials,
 )
 from digital_experiments.remote.places import OBJECT_STORES, Place
 
@@ -89,7 +90,10 @@ class ObjectBucket(Bucket):
 
         with self._asked():
             chunks = obstore.list(self._store, folder or None, chunk_size=5000)
-            return {entry["path"]: _found(entry) for chunk in chunks for entry in chunk}
+            found = {entry["path"]: _found(entry) for chunk in chunks for entry in chunk}
+        empty = {name for name, it in found.items() if not it.size}
+        markers = empty & _folders({folder + "/", *found}) if empty else empty
+        return {name: it for name, it in found.items() if name not in markers}
 
     def size(self, name: str) -> int:  # noqa: D102
         import obstore
@@ -162,11 +166,16 @@ class ObjectBucket(Bucket):
             raise BucketUnreachable(unreachable(self._uri, problem)) from None
 
 
-def _told(uri: str, problem: Exception) -> OSError:
+def _told(uri: str, problem: Exception) -> Exception:
     """An error of obstore as one of Python."""
     from obstore import exceptions
 
     text = str(problem)
+    if isinstance(problem, exceptions.InvalidPathError):
+        return InvalidName(
+            f"{uri} holds an object of a name that can't be used, and can't be listed with it: "
+            f"{brief(problem)} Remove that object, or rename it."
+        )
     if "NoSuchBucket" in text:
         return BucketUnreachable(f"There is no bucket {uri}.")
     refused = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
@@ -179,6 +188,11 @@ def _told(uri: str, problem: Exception) -> OSError:
     return BucketUnreachable(unreachable(uri, problem))
 
 
+def _folders(names: Iterable[str]) -> set[str]:
+    """The folders of objects; some tools put an empty object for each."""
+    return {name[:end] for name in names for end in range(len(name)) if name[end] == "/"}
+
+
 def _found(entry: Mapping[str, Any]) -> Found:
     return Found(entry["size"], entry["e_tag"] or "", entry["last_modified"])
 
@@ -188,10 +202,11 @@ def _opened(place: Place) -> Any:
     from obstore.store import from_url
 
     scheme, _, rest = place.uri.partition("://")
+    host, slash, path = rest.partition("/")
     config, client = _config(place)
     try:
         return from_url(
-            f"{OBJECT_STORES[scheme]}://{rest}",
+            f"{OBJECT_STORES[scheme]}://{host}{slash}{quote(path)}",
             config=config,
             client_options=client,
             retry_config=_RETRIES,
@@ -199,8 +214,7 @@ def _opened(place: Place) -> Any:
     except (exceptions.BaseError, ValueError, TypeError) as problem:
         options = ", ".join(sorted(place.options)) or "none"
         raise TypeError(
-            f"{place.uri} can't be opened with these storage_options: {options}. "
-            f"{without_credentials(str(problem))}"
+            f"{place.uri} can't be opened with these storage_options: {options}. {brief(problem)}"
         ) from None
 
 
@@ -226,13 +240,12 @@ def _config(place: Place) -> tuple[Any, Any]:
     for name in _OF_S3FS:
         options.pop(name, None)
     config = {_word(name): value for name, value in {**options, **inner}.items()}
-    if place.endpoint:
-        if not place.endpoint.startswith(("http://", "https://")):
+    if place.server:
+        if not place.server.startswith(("http://", "https://")):
             raise ValueError(
-                f"The endpoint {without_credentials(place.endpoint)!r} of {place.uri} must begin "
-                "with http:// or https://."
+                f"The endpoint {place.endpoint!r} of {place.uri} must begin with http:// or https://."
             )
-        config["endpoint"] = place.endpoint
+        config["endpoint"] = place.server
         if not config.keys() & {"region", "default_region"}:
             config["region"] = os.environ.get("AWS_REGION", "us-east-1")
     client.setdefault("allow_http", str(config.get("endpoint")).startswith("http://"))

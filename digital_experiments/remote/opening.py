@@ -88,17 +88,24 @@ def download(bucket: Bucket, found: dict[str, Found], folder: str) -> None:
     InvalidName
         If a name points out of the folder.
     """
-    calls = []
+    calls: list[tuple[str, str, str]] = []
+    empty: list[tuple[str, str, str]] = []
     for name, it in found.items():
         path = f"{folder}/{name}"
         if not is_safe(name):
-            raise InvalidName(f"{name!r} in the bucket points out of its folder.")
+            raise InvalidName(
+                f"{name!r:.300} in the bucket can't be the name of a file here: it points out of "
+                "its folder, or is too long."
+            )
         if not os.path.isfile(path) or os.path.getsize(path) != it.size:
-            calls.append(("download", name, path))
-    for parent in {os.path.dirname(path) for _, _, path in calls}:
+            (calls if it.size else empty).append(("download", name, path))
+    for parent in {os.path.dirname(path) for _, _, path in calls + empty}:
         make_folder(parent)
-    with progress(len(calls), "Fetching files") as advance:
+    with progress(len(calls) + len(empty), "Fetching files") as advance:
         bucket.each(calls, advance)
+        for answer in bucket.many(empty, advance):
+            if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+                raise answer  # else it stands for a folder
 
 
 def fetched_all(place: Place, folder: str) -> str:

@@ -295,19 +295,36 @@ class Outbox:
 
 
 def files_in(folder: str) -> Iterator[str]:
-    """The files below a folder, those that links lead to as well; each folder once."""
-    if not os.path.isdir(folder):  # of most runs: told sooner so than by a walk
-        return
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in sorted(names):
-            if os.path.isfile(f"{place}/{name}"):
-                yield f"{place}/{name}"
+    """The files below a folder, and those that links in it lead to.
+
+    What a link leads to elsewhere comes once; in a folder that a link within leads to, links to
+    folders are not followed: they may go round in circles.
+    """
+    if os.path.isdir(folder):  # of most runs there is none: told sooner so than by a walk
+        yield from _files_in(folder, os.path.realpath(folder), set())
+
+
+def _files_in(folder: str, whole: str, seen: set[str]) -> Iterator[str]:
+    links: list[str] = []
+    for place, folders, names in os.walk(folder):
+        yield from (path for name in sorted(names) if os.path.isfile(path := f"{place}/{name}"))
+        links += [path for name in sorted(folders) if os.path.islink(path := f"{place}/{name}")]
+        if seen:  # a link has led to what the whole is in
+            folders[:] = [n for n in folders if os.path.realpath(f"{place}/{n}") != whole]
+    for link in links:
+        real = os.path.realpath(link)
+        if _is_within(real, whole):
+            if _is_within(os.path.realpath(os.path.dirname(link)), real):
+                continue  # it leads to a folder that it is in
+            for place, _, names in os.walk(link):
+                yield from (p for name in sorted(names) if os.path.isfile(p := f"{place}/{name}"))
+        elif real not in seen:
+            seen.add(real)
+            yield from _files_in(link, whole, seen)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _is_missing(answer: object) -> bool:

@@ -76,11 +76,17 @@ class Place:
         told = (os.environ.get(name) for name in _ACCOUNTS)
         name = next(filter(None, (*given, named and named[1], *told)), None)
         servers = (options.get(key) for key in ("endpoint", "storage_endpoint", "account_host"))
-        return " ".join(filter(None, (name, next(filter(None, servers), None)))) or None
+        server = next(filter(None, servers), None)
+        return " ".join(filter(None, (name, server and _without_secrets(server)))) or None
 
     @property
     def endpoint(self) -> str | None:
-        """The server of an S3 bucket, where it isn't Amazon's."""
+        """The server of an S3 bucket, where it isn't Amazon's, without credentials."""
+        return self.server and _without_secrets(self.server)
+
+    @property
+    def server(self) -> str | None:
+        """The same as it was given."""
         if OBJECT_STORES.get(self.scheme) != "s3":
             return None
         client = self.options.get("client_kwargs") or {}
@@ -100,6 +106,13 @@ class Place:
             raise InvalidName(f"{name!r} can't be the name of a folder in {self.uri}.")
         path = f"{self.path}/{name}".lstrip("/") if self.path else name
         return replace(self, uri=f"{self.uri}/{name}", path=path)
+
+
+def _without_secrets(url: str) -> str:
+    """A URL without user, password and query."""
+    scheme, mark, rest = re.split(r"[?#]", str(url))[0].rpartition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + mark + host.rpartition("@")[2] + slash + path
 
 
 def located(root: Any, options: Mapping[str, Any] | None = None) -> Path | Place:
@@ -167,6 +180,12 @@ def _of_uri(uri: str, options: dict[str, Any]) -> Path | Place:
         given = dict(zip(named, (parts.username, parts.password), strict=True))
         options = {**{k: unquote(v) for k, v in given.items() if v}, **options}
         host = host.rpartition("@")[2]
+    if re.search(r"[\x00-\x1f\x7f]", rest):
+        raise ValueError(f"A URI of {scheme}:// must not hold line breaks or other controls.")
+    if scheme in OBJECT_STORES and ":" in host:
+        raise ValueError(
+            f"{host!r} is no bucket: give its server as endpoint_url in storage_options."
+        )
     if not host and scheme not in _IN_PROCESS:
         raise ValueError(f"{scheme}:// names no bucket: expected {scheme}://bucket/folder.")
     parts_of = [part for part in path.split("/") if part]

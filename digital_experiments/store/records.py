@@ -99,5 +99,7 @@ def purged(root: str) -> set[str]:
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(f"{root}/{TRASH}"):
             if name.startswith(PURGED):
-                found.update(read_bytes(f"{root}/{TRASH}/{name}").decode().split("\n"))
+                found.update(
+                    read_bytes(f"{root}/{TRASH}/{name}").decode(errors="replace").split("\n")
+                )
     return found

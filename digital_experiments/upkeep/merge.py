@@ -13,10 +13,17 @@ from digital_experiments.errors import DamagedRecord, InvalidName
 from digital_experiments.files import make_folder, read_bytes, remove, write_atomic
 from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_id, new_id
+from digital_experiments.locks import Lock
 from digital_experiments.observation import check_record
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere, note_trusted
 from digital_experiments.store.flight import flight_name, in_flight
-from digital_experiments.store.layout import NOTES, RUNNING, STORAGE, blob_folder
+from digital_experiments.store.layout import (
+    NOTES,
+    RUNNING,
+    STORAGE,
+    blob_folder,
+    shared_folder,
+)
 from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import note_replaced, parse_record, purged, record_names
@@ -79,7 +86,8 @@ def merge(
     trust
         Whether the pickles of what came from elsewhere may be loaded here without asking.
     """
-    with _merging:
+    with _merging, Lock(shared_folder(root), "merging") as lock:
+        lock.take()
         return _merge(root, other, ids, overwrite, trust)
 
 

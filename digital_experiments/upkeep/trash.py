@@ -18,6 +18,7 @@ from digital_experiments.files import (
     remove_folder,
     write_atomic,
 )
+from digital_experiments.followed import shown_name
 from digital_experiments.ids import new_id
 from digital_experiments.store.flight import flight_name, ids_in_flight, read_flight
 from digital_experiments.store.layout import NOTES, PURGED, STORAGE, TRASH
@@ -150,7 +151,7 @@ def _names_of(place: str, ids: list[str], done: set[str], where: str) -> dict[st
     missing = [id for id, found in names.items() if not found and id not in done]
     if missing:
         raise ObservationNotFound(
-            f"{len(missing)} of {len(ids)} observations are not {where} of {place}, the first "
-            f"{missing[0]!r}. Nothing was changed."
+            f"{len(missing)} of {len(ids)} observations are not {where} of {shown_name(place)}, "
+            f"the first {missing[0]!r}. Nothing was changed."
         )
     return names

@@ -13,7 +13,7 @@ import digital_experiments
 
 PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
-    {"errors", "ids", "files", "followed", "forks", "memory"},
+    {"errors", "ids", "files", "followed", "forks", "locks", "memory"},
     {
         *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
@@ -71,6 +71,7 @@ FLOORS = [
 DRAWN = {
     ("ids", "errors"),
     ("files", "errors"),
+    ("locks", "files"),
     ("files", "followed"),
     ("values", "views"),
     ("digest", "views"),
