@@ -204,7 +204,7 @@ class Strip(NamedTuple):
 
 def strips(some: Sequence[Strip], name: str) -> str:
     """A row of points for each group, with its mean and the interval about it."""
-    left, height = 160, 46
+    left, height = 172, 46
     whole = 20 + len(some) * height + _BOTTOM
     seen = [v for strip in some for v in (*strip.values, strip.low, strip.high)]
     ticks, (low, high) = _range(_drawable(_with_room(_drawable(seen))))
@@ -221,11 +221,12 @@ def strips(some: Sequence[Strip], name: str) -> str:
         f'<text x="{(left + WIDTH) / 2}" y="{whole - 6}" text-anchor="middle" opacity=".7">'
         f"{escape(name)}</text>"
     )
+    labels = _short_ones([strip.label for strip in some])
     for n, strip in enumerate(some):
         y, shade = 10 + (n + 0.5) * height, colour(n)
         parts.append(
-            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(strip.label))}'
-            "</text>"
+            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(labels[n])}'
+            f"<title>{escape(strip.label)}</title></text>"
         )
         parts += [
             f'<circle cx="{x(v)}" cy="{y + (k * 0.618 % 1 - 0.5) * 20:.1f}" r="3" fill="{shade}" '
@@ -245,6 +246,17 @@ def strips(some: Sequence[Strip], name: str) -> str:
                 f'stroke="Canvas"><title>{escape(told)}</title></path>'
             )
     return _svg("".join(parts), [], whole)
+
+
+def _short_ones(labels: Sequence[str], length: int = 22) -> list[str]:
+    """Labels that have room; where their middle tells them apart, without what all begin with."""
+    short = [_short(label, length) for label in labels]
+    if len(set(short)) == len(set(labels)):
+        return short
+    places = enumerate(zip(*(label for label in labels if len(label) > length), strict=False))
+    same = next((n for n, letters in places if len(set(letters)) > 1), 0)
+    cut = [f"…{label[max(0, same - 3) :]}" if len(label) > length else label for label in labels]
+    return [label if len(label) <= length else f"{label[: length - 1]}…" for label in cut]
 
 
 def _short(label: str, length: int = 22) -> str:

@@ -9,11 +9,12 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from digital_experiments.callbacks.seed import seeded_aside
 from digital_experiments.config import Binder, Config, config_key
 from digital_experiments.digest import short_hash
 from digital_experiments.faults import status_of, text_of
@@ -80,6 +81,15 @@ class StepCall:
             self.facts["kept"] = self.kept.keep(key, self.value, self.run.id)
         except Exception as problem:  # it can't be pickled, or the store is full
             self.run.fault(f"The value of step {self.name!r} can't be cached: {problem}.")
+
+    def drawing(self, key: str) -> AbstractContextManager[None]:
+        """Around the making of a value that is kept: in a run with a seed it draws by its key.
+
+        So the value is the same whichever run makes it, and all runs draw the same after it.
+        """
+        if "seed" not in self.run.facts:
+            return nullcontext()
+        return seeded_aside(int(key[:8], 16))
 
     def __repr__(self) -> str:
         return f"StepCall({self.name}, {self.facts['status']})"
@@ -168,7 +178,8 @@ class Step(Generic[P, R]):
                 claim.take()
                 with claim, making(key):
                     if not call.find(key):
-                        call.value = self.function(*args, **kwargs)
+                        with call.drawing(key):
+                            call.value = self.function(*args, **kwargs)
                         call.keep(key)
         value: R = call.value
         return value
@@ -187,7 +198,8 @@ class Step(Generic[P, R]):
                     await asyncio.sleep(_PAUSE)
                 with claim, making(key):
                     if not call.find(key):
-                        call.value = await function(*args, **kwargs)
+                        with call.drawing(key):
+                            call.value = await function(*args, **kwargs)
                         call.keep(key)
         return call.value
 

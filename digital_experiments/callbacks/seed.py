@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -106,6 +107,32 @@ def seed_generators(seed: int) -> None:
         torch.manual_seed(seed)
 
 
+@contextmanager
+def seeded_aside(seed: int) -> Iterator[None]:
+    """Seed the generators for a while; afterwards they are as they were.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+    """
+    import random
+
+    import numpy
+
+    torch = sys.modules.get("torch")
+    states = random.getstate(), numpy.random.get_state()
+    torch_state = None if torch is None else torch.get_rng_state()
+    seed_generators(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+        if torch is not None and torch_state is not None:
+            torch.set_rng_state(torch_state)
+
+
 @cache
 def _seeders() -> tuple[Callable[[int], object], ...]:
     """What seeds the generators that are always there."""
@@ -124,6 +151,7 @@ def checked_seed(seed: object) -> int:
     ValueError
         If it is no whole number from 0 to 2**32 - 1.
     """
-    if type(seed) is not int or not 0 <= seed < SEEDS:
+    whole = seed if type(seed) is int else plain_number(seed)
+    if type(whole) is not int or not 0 <= whole < SEEDS:
         raise ValueError(f"A seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
-    return seed
+    return whole

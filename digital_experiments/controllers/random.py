@@ -43,6 +43,7 @@ class RandomSearch(Controller):
 
     def __init__(self, *, seed: int | None = None, **dimensions: Any) -> None:
         self.dimensions = dimensions
+        self.seed = seed
         self._random = random.Random(seed)  # noqa: S311 - a search keeps no secret
         self._draws = {name: self._draw(name, values) for name, values in dimensions.items()}
 

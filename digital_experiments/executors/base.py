@@ -46,6 +46,8 @@ class Executor(ABC):
         Whether the function is a coroutine function.
     shares_interpreter : bool
         Whether workers are threads of this process, of which one at a time runs Python.
+    draws_too : bool
+        Whether its workers draw from the global generators of random numbers themselves.
     travels : bool
         Whether the function and its arguments go to other processes.
     restarts : bool
@@ -59,6 +61,7 @@ class Executor(ABC):
     keeps_time: ClassVar[bool] = False
     awaits: ClassVar[bool] = False
     shares_interpreter: ClassVar[bool] = False
+    draws_too: ClassVar[bool] = False
     travels: bool = False
     restarts: ClassVar[bool] = False
     leaves: bool = False

@@ -49,6 +49,7 @@ class DaskExecutor(Executor):
     """
 
     keeps_time = True
+    draws_too = True
     travels = True
     restarts = True
     portion = 0.1

@@ -99,9 +99,15 @@ def _may_be_seen() -> bool:
 
 
 def _console() -> Any:
+    """Where it is shown; without the widgets that it takes in a notebook, as in a file: nowhere."""
+    from importlib.util import find_spec
+
     from rich.console import Console
 
-    return Console(stderr=True)
+    console = Console(stderr=True)
+    if console.is_jupyter and find_spec("ipywidgets") is None:
+        return Console(stderr=True, force_jupyter=False, force_terminal=False)
+    return console
 
 
 def _bar(console: Any, *more: Any) -> Any:

@@ -22,8 +22,19 @@ from digital_experiments.study.hypotheses import (
     checked_choice,
 )
 from digital_experiments.study.plans import Plans
-from digital_experiments.study.statistics import CORRECTIONS, NEEDS_SCIPY, smallest_p
-from digital_experiments.study.treatments import Treatment, as_treatments, copied
+from digital_experiments.study.statistics import (
+    CORRECTIONS,
+    NEEDS_SCIPY,
+    NO_MARGINS,
+    smallest_p,
+)
+from digital_experiments.study.treatments import (
+    Treatment,
+    as_treatments,
+    copied,
+    with_own_containers,
+)
+from digital_experiments.views import plain_number
 
 _SEED = "seed"
 
@@ -47,6 +58,11 @@ class Design:
         correction: str | None = "holm",
         retention: Retention | None = None,
     ) -> None:
+        if isinstance(getattr(experiment, "__func__", None), Experiment):
+            raise TypeError(
+                "A method can't be studied: have a function make its instance, and call it. "
+                f"{experiment!r:.200}"
+            )
         if not isinstance(experiment, Experiment):
             raise TypeError(
                 f"Study expects an experiment, not {experiment!r}: decorate the function with "
@@ -58,11 +74,11 @@ class Design:
         if not isinstance(callbacks, Iterable):
             raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}.")
         self.experiment = experiment
-        self.baseline = dict(baseline or {})
+        self.baseline = with_own_containers(baseline or {})
         self.treatments = as_treatments(treatments)
         self.replicates = checked_replicates(replicates)
         self.seed = None if seed is None else checked_seed(seed)
-        self.hypotheses = tuple(map(as_hypothesis, listed(hypotheses)))
+        self.hypotheses = tuple(distinct(hypotheses))
         self.name = check_name(name or experiment.name, "the name of a study")
         self.description = str(description)
         self.executor = executor
@@ -197,6 +213,8 @@ class Design:
         if self.takes_seed and _SEED in config:
             raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
         for name in config:
+            if not isinstance(name, str):
+                raise InvalidStudy(f"the names of config values are texts, not {name!r}")
             if not experiment._bind.accepts(name) and not self._takes_more:
                 raise InvalidStudy(
                     f"{experiment.name!r} has no parameter {name!r}. "
@@ -258,6 +276,8 @@ class Design:
                 hypothesis.check(names)
             except InvalidStudy as problem:
                 problems.append(str(problem))
+            if hypothesis.test == "fisher" and hypothesis.margin:
+                problems.append(f"{hypothesis.name!r}: {NO_MARGINS}")
             if (ALL in hypothesis.conditions or hypothesis.verifier) and not self.treatments:
                 problems.append(f"{hypothesis.name!r} is about treatments, of which there are none")
         try:
@@ -336,9 +356,10 @@ def checked_replicates(replicates: object) -> int:
     ValueError
         If it is not a whole number above 0.
     """
-    if type(replicates) is not int or replicates < 1:
+    whole = plain_number(replicates) if type(replicates) is not int else replicates
+    if type(whole) is not int or whole < 1:
         raise ValueError(f"replicates must be a number, 1 or more, not {replicates!r}.")
-    return replicates
+    return whole
 
 
 def listed(hypotheses: Any) -> Iterable[Any]:
@@ -349,6 +370,11 @@ def listed(hypotheses: Any) -> Iterable[Any]:
         raise TypeError(f"hypotheses must be texts or functions, not {hypotheses!r}.")
     single = isinstance(hypotheses, (str, Hypothesis, Mapping)) or callable(hypotheses)
     return [hypotheses] if single else hypotheses
+
+
+def distinct(hypotheses: Any) -> list[Hypothesis]:
+    """Hypotheses, each once: what is asked twice is no second test."""
+    return list(dict.fromkeys(map(as_hypothesis, listed(hypotheses))))
 
 
 def _all_of(problems: Sequence[str]) -> str:

@@ -18,13 +18,14 @@ Values = Mapping[str, Sequence[float]]
 Verifier = Callable[[Values, Values], Mapping[str, Any]]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_METRIC = r"[\w./%@:]+(?:-[^\W\d][\w./%@:]*)*"
 _TOKEN = re.compile(
     rf"""\s*(?:
       (?P<within>\+/?-|±)
     | (?P<compare><=|>=|==|!=|<|>|≤|≥|≠)
     | (?P<sign>[+-])(?=\s)
     | (?P<number>{_NUMBER})(?![\w.])
-    | (?P<column>(?:\*|[\w-]+|"[^"]+"|'[^']+')\.(?:"[^"]+"|'[^']+'|[\w./%@:]+))
+    | (?P<column>(?:\*|[\w-]+|"[^"]+"|'[^']+')\.(?:"[^"]+"|'[^']+'|{_METRIC}))
     )""",
     re.VERBOSE,
 )
@@ -52,7 +53,8 @@ class Hypothesis:
         ``>``, ``<``, ``>=``, ``<=`` or ``!=`` with that of another, or with a number. With a
         margin, as in ``"new.loss <= old.loss + 0.05"``: not worse by more than that.
         ``"a.latency == b.latency +- 2"``: equal within that. ``"*.accuracy > ..."``: for each
-        treatment. Names that are not of letters, digits, ``_`` and ``-`` stand in quotes.
+        treatment. Names that are not of letters, digits, ``_`` and ``-`` stand in quotes,
+        and so does a metric in which a digit follows a ``-``.
     test : {"permutation", "welch", "mann-whitney", "fisher"}
         Which test; paired, the others are the paired t test, Wilcoxon's and McNemar's.
     paired : bool, optional

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from digital_experiments.config import config_key
+from digital_experiments.digest import digest
 from digital_experiments.errors import InvalidStudy, UnknownColumn, did_you_mean
 from digital_experiments.facts import direction as usual_direction
 from digital_experiments.many.calls import Planned
@@ -16,9 +18,9 @@ from digital_experiments.observations import Observations
 from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.measures import measured, value_of
 from digital_experiments.study.plans import SEARCH, Plan, config_mark, seed_of
-from digital_experiments.study.session import checked_how, new_plan
+from digital_experiments.study.session import checked_how, new_plan, remove_old_files
 from digital_experiments.study.treatments import Treatment
-from digital_experiments.views import short_repr
+from digital_experiments.views import short_repr, type_name
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -28,6 +30,7 @@ Objective = str | Callable[[Observations], float] | None
 _SEED = "seed"
 _OBJECTIVE = "objective"
 _BEST = "best"
+_STUDY = "study"
 _DIRECTIONS = {"maximize": "max", "minimize": "min"}
 
 
@@ -56,7 +59,7 @@ def best_of(
     asked = study.asked(executor=options.pop("executor"), workers=options.pop("workers"))
     checked_how(options, "search")
     goal, end = _goal(controller, objective, direction)
-    search = Search(asked, replicates, objective, short_repr(controller, 2000), options)
+    search = Search(asked, replicates, objective, _identity(controller), options)
     missing = trials - len(search.made())
     if missing > 0:
         controller.control(search, missing, executor=asked.executor, workers=asked.workers)
@@ -64,6 +67,7 @@ def best_of(
     if search.is_written:
         wanted = trials if search.begun >= missing else max(len(found), search.distinct)
         study.plans.end(search.plan, len(found) * replicates, wanted * replicates)
+        remove_old_files(study)
     scored = [(o, value) for o in found if (value := _score(o, goal)) is not None]
     if not scored:
         _explain(found, goal)
@@ -72,6 +76,21 @@ def best_of(
     treatment = Treatment(_BEST, search.differences(best.config))
     treatment.score = score
     return treatment
+
+
+def _identity(controller: Any) -> str:
+    """What tells a controller from others: its kind, and what it was made with."""
+    given = {k: v for k, v in getattr(controller, "__dict__", {}).items() if k[0] != "_"}
+    given.pop(_STUDY, None)  # what it has made itself
+    parts = {name: _content(value) for name, value in given.items()}
+    return f"{short_repr(controller, 200)} {digest(parts)}"
+
+
+def _content(value: object) -> str:
+    try:
+        return config_key(value)
+    except TypeError:  # it can't be compared with others
+        return type_name(type(value))
 
 
 def _goal(controller: Any, objective: Objective, direction: str | None) -> tuple[str | None, str]:

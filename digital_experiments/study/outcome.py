@@ -15,8 +15,8 @@ from digital_experiments.facts import direction
 from digital_experiments.files import save
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
-from digital_experiments.study.design import listed
-from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis, as_hypothesis
+from digital_experiments.study.design import distinct
+from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
 from digital_experiments.study.integrity import Integrity, judged, seeds_used
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
 from digital_experiments.study.plans import CONFIRMATION, Plan
@@ -168,6 +168,8 @@ class Outcome:
         """
         import pandas
 
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must be a number between 0 and 1, not {alpha!r}.")
         rows = [
             {"treatment": name, "metric": metric, **summary_of(self._numbers(name, metric), alpha)}
             for name in self._cells
@@ -285,7 +287,12 @@ class Outcome:
         one = self._by_number(left)
         other = dict.fromkeys(one, right) if isinstance(right, float) else self._by_number(right)
         paired = asked.paired is not False or isinstance(right, float)
-        tested = sum(v.p is not None for v in self.verdicts) if self.plan.correction else 1
+        if isinstance(effect, bool) or not isinstance(effect, (int, float)):
+            raise ValueError(
+                f"effect must be a number, in the units of the metric, not {effect!r}."
+            )
+        asked_for = [v for v in self.verdicts if v.p is not None or v.sides is not None]
+        tested = len(asked_for) if self.plan.correction else 1
         return replicates_needed(
             -effect if asked.operator.startswith("<") else effect,
             spread(one, other, paired, verdict.name),
@@ -395,8 +402,10 @@ class Outcome:
             :meth:`Study.validate` says.
         """
         from digital_experiments.study.confirm import confirmed
+        from digital_experiments.study.session import refuse_in_loop
 
-        asked = [as_hypothesis(one) for one in listed(hypotheses)]
+        refuse_in_loop("await outcome.aconfirm(...)")
+        asked = distinct(hypotheses)
         return confirmed(self, asked, replicates, seed, name, how)
 
     async def aconfirm(self, *args: Any, **how: Any) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from digital_experiments.study.statistics import scipy_stats, smallest_p
+from digital_experiments.study.statistics import NEVER, scipy_stats, smallest_p
 
 _MOST = 10_000_000  # replicates
 
@@ -75,8 +75,10 @@ def replicates_needed(
             "replicates would show it."
         )
     side = "two-sided" if operator == "!=" else "greater"
+    if smallest_p(test, paired, _MOST, _MOST, side) > alpha:
+        raise ValueError(NEVER.format(alpha=alpha))
     high = 2
-    while smallest_p(test, paired, high, high, side) > alpha and high < _MOST:
+    while smallest_p(test, paired, high, high, side) > alpha:
         high += 1
     if not deviation > 0:
         return high

@@ -45,7 +45,8 @@ def text(outcome: Outcome) -> str:
             continue
         made = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for n, head in enumerate(table.heads):
-            made.add_column(Text(head), justify="right" if n in table.numbers else "left")
+            is_number = n in table.numbers
+            made.add_column(Text(head), justify="right" if is_number else "left", overflow="fold")
         for row in table.rows:
             made.add_row(*map(Text, row))
         console.print()

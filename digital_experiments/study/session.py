@@ -23,7 +23,6 @@ from digital_experiments.ids import new_id
 from digital_experiments.many.calls import Call, Counted
 from digital_experiments.observation import Observation
 from digital_experiments.options import call_kind, listens
-from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import checked_choice
 from digital_experiments.study.outcome import Outcome, Replicate
 from digital_experiments.study.plans import (
@@ -90,9 +89,10 @@ class Session:
                 raise InterruptedError("Nobody waits for the study any more.")
         return self.outcome()
 
-    def runs(self) -> Iterator[Replicate]:
-        """Make all runs, and give each when it ends."""
+    def stream(self) -> Iterator[Replicate]:
+        """Make all runs, and give each when it ends; then end."""
         yield from self._made()
+        self.outcome()
 
     def _made(self) -> Iterator[Replicate]:
         """Write the plan, then make the runs that are missing."""
@@ -134,27 +134,11 @@ class Session:
         version = next(n for n, known in enumerate(plans.all(), 1) if known.id == plan.id)
         if plan.kind == CONFIRMATION and completed < plan.size:
             plans.look(plan, completed)  # who has the outcome sees it
-        retention = study.retention or study.experiment._options["retention"]
-        if retention is not None:
-            self._retain(retention)
+        remove_old_files(study)
         outcome = Outcome(study, plan, version, self.done)
         _log.info("study %s: %d of %d runs completed", study.name, completed, plan.size)
         _tell(reversed(self._listeners()), "study_end", outcome)
         return outcome
-
-    def _retain(self, retention: Retention) -> None:
-        """Remove files of older versions; a run is of the newest version that it is part of."""
-        study = self.study
-        seen: set[str] = set()
-        versions: list[list[str]] = []
-        for plan in reversed(study.plans.all()):
-            if plan.kind == SEARCH:
-                continue
-            runs = [one.observation for one in study.replicates_of(plan)]
-            if any(run.status == "completed" for run in runs):
-                versions.append([run.id for run in runs if run.id not in seen])
-                seen.update(run.id for run in runs)
-        retention.apply(study.plans.root, versions)
 
     def _listeners(self) -> list[Callback]:
         return [*self.experiment.callbacks]
@@ -178,7 +162,7 @@ class Session:
     def _planned(self) -> tuple[Plan, list[Replicate]]:
         """The plan, written, and what is known of its runs already."""
         plans = self.study.plans
-        newest = next((p for p in reversed(plans.all()) if p.kind == self._kind), None)
+        newest = next((p for p in reversed(plans.all()) if self._is_alike(p)), None)
         old = newest if self.strategy == "resume" else None
         plan = self._new_plan(old)
         if old is not None and self._may_continue(old, plan):
@@ -189,6 +173,10 @@ class Session:
             _log.info("study %s: nothing of plan %s can be used", self.study.name, old.id)
         plans.write(plan)
         return plan, self.study.replicates_of(plan) if plan.continues else []
+
+    def _is_alike(self, plan: Plan) -> bool:
+        """Whether a plan is of the same kind, and a confirmation of the same."""
+        return plan.kind == self._kind and plan.explored[:1] == list(self.explored[:1])
 
     @property
     def _kind(self) -> str:
@@ -213,6 +201,27 @@ class Session:
             continues=list(continues),
             explored=list(self.explored),
         )
+
+
+def remove_old_files(study: Study) -> None:
+    """Remove files of older versions, if the study asks for that; searches are counted apart.
+
+    A run is of the newest version that it is part of.
+    """
+    retention = study.retention or study.experiment._options["retention"]
+    if retention is None:
+        return
+    plans = study.plans.all()
+    for searches in (False, True):
+        seen: set[str] = set()
+        versions: list[list[str]] = []
+        for plan in reversed([plan for plan in plans if (plan.kind == SEARCH) is searches]):
+            made = [one.observation for one in study.replicates_of(plan)]
+            runs = list(study.runs_of(plan.id)) if searches else made
+            if any(run.status == "completed" for run in runs):
+                versions.append([run.id for run in runs if run.id not in seen])
+                seen.update(run.id for run in runs)
+        retention.apply(study.plans.root, versions)
 
 
 def new_plan(
@@ -279,14 +288,15 @@ def _same(one: Plan, other: Plan) -> bool:
 def _warn_of_threads(study: Study) -> None:
     """Say once that runs which take turns share the generators that are seeded."""
     chosen = executor_of(study.executor, study.workers if isinstance(study.executor, str) else None)
-    shares = chosen.shares_interpreter or chosen.awaits
+    shares = chosen.shares_interpreter or chosen.awaits or chosen.draws_too
     if shares and study.name not in _warned and not _draws_from_its_own(study):
         _warned.add(study.name)
         name = study.experiment.name
         what = "Have it draw" if study.takes_seed else "Give it a parameter `seed` and draw"
         warn_user(
-            f"Threads and coroutines share the global generators of random numbers: what {name!r} "
-            f"draws from `random` or `numpy.random` can't be repeated. {what} from "
+            f"Threads and coroutines share the global generators of random numbers, and Dask's "
+            f"workers draw from them: what {name!r} draws from `random` or `numpy.random` can't be "
+            f"repeated. {what} from "
             "numpy.random.default_rng(seed), or use executor='process'.",
             DigitalExperimentsWarning,
         )

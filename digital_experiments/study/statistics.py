@@ -64,6 +64,18 @@ class Comparison:
     reason: str = ""
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have nobody warn of samples that hardly vary, or whose differences are beyond all floats.
+
+    What comes of them is looked at here.
+    """
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+@_quiet()
 def compared(
     one: Sequence[float],
     other: Sequence[float],
@@ -176,7 +188,7 @@ def _obstacle(
     if test == "fisher" and not set(np.unique(np.concatenate([a, b]))) <= {0.0, 1.0}:
         return "Fisher's test is for metrics that are 0 or 1, or False or True"
     if test == "fisher" and any(against for _, against in sides):
-        return "Fisher's test has no margins"
+        return NO_MARGINS
     if test == "welch" and not _varies(a, b, paired):
         return "the values do not vary, which a t test needs; a permutation test does not"
     least = max(smallest_p(test, paired, len(a), len(b), side) for side, _ in sides)
@@ -197,14 +209,6 @@ def p_value(
     off = [np.ldexp(of_one, -power) for of_one in errors]
     with _quiet():
         return float(_P_VALUES[test](*scaled, *off, alternative, paired))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Have SciPy not warn of samples that hardly vary: what comes of them is looked at here."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        yield
 
 
 def _permutation(
@@ -305,6 +309,14 @@ _P_VALUES: dict[str, Callable[..., Any]] = {
 }
 
 
+_MANY = 500
+NO_MARGINS = "Fisher's test has no margins"
+NEVER = (
+    f"the permutation test draws {RESAMPLES:,} times, so its p-value is never below "
+    f"{1 / (RESAMPLES + 1):.2g}, and can't reach the level {{alpha:.2g}}: use test='welch'"
+)
+
+
 def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str) -> float:
     """The smallest p-value that a test can come to with so many replicates.
 
@@ -313,6 +325,7 @@ def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str
     """
     if test == "welch":
         return 0.0
+    count, other = min(count, _MANY), min(other, _MANY)  # more make no difference to a float
     arrangements = 2**count if paired else math.comb(count + other, count)
     sides = 2 if alternative == "two-sided" and not (test == "fisher" and not paired) else 1
     drawn = RESAMPLES + 1 if test == "permutation" else math.inf

@@ -151,8 +151,7 @@ class Study(Versioned):
         session = self._session(
             treatments, hypotheses, replicates, strategy, executor, workers, progress, **how
         )
-        yield from session.runs()
-        session.outcome()
+        return session.stream()
 
     def _session(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from digital_experiments.views import PLAIN_SCALARS, short_repr
 Apply = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
 
+_UNFIT = re.compile(r"[\"'\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTAINERS = (dict, list, set, bytearray)
 
 
@@ -44,10 +46,10 @@ class Treatment:
     def __init__(self, name: str, apply: Apply) -> None:
         if not isinstance(name, str) or not name.strip():
             raise InvalidStudy(f"A treatment's name must be a text, not {name!r}.")
-        if name in (BASELINE, ALL) or any(sign in name for sign in "\"'\n"):
+        if name in (BASELINE, ALL) or name != name.strip() or _UNFIT.search(name):
             raise InvalidStudy(
                 f"{name!r} can't be the name of a treatment: 'baseline', '*', and what holds "
-                "quotes or lines, have a meaning of their own."
+                "quotes or lines, have a meaning of their own, and spaces around it can't be seen."
             )
         if not callable(apply) and not isinstance(apply, Mapping):
             raise InvalidStudy(
@@ -55,7 +57,7 @@ class Treatment:
                 f"not {apply!r}."
             )
         self.name = name
-        self.apply = apply if callable(apply) else dict(apply)
+        self.apply = apply if callable(apply) else with_own_containers(apply)
 
     def config(self, baseline: Mapping[str, Any]) -> dict[str, Any]:
         """The config of the condition.
@@ -103,6 +105,28 @@ def copied(config: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
     kept = (value for value in (shared or {}).values() if not isinstance(value, _CONTAINERS))
     memo = {id(value): value for value in kept}
     return {name: _copy_of(value, memo) for name, value in config.items()}
+
+
+def with_own_containers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose dicts and lists nobody else changes; what else is in it is shared."""
+    memo: dict[int, Any] = {}
+    return {name: _own_container(value, memo) for name, value in config.items()}
+
+
+def _own_container(value: Any, memo: dict[int, Any]) -> Any:
+    if id(value) in memo:
+        return memo[id(value)]
+    if type(value) is dict:
+        made: dict[Any, Any] = {}
+        memo[id(value)] = made
+        made.update((key, _own_container(item, memo)) for key, item in value.items())
+        return made
+    if type(value) is list:
+        items: list[Any] = []
+        memo[id(value)] = items
+        items.extend(_own_container(item, memo) for item in value)
+        return items
+    return value
 
 
 def _copy_of(value: Any, memo: dict[int, Any]) -> Any:

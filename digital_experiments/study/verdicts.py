@@ -12,6 +12,7 @@ from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
 from digital_experiments.study.measures import RESULT, value_of
 from digital_experiments.study.statistics import (
+    NEVER,
     Comparison,
     compared,
     corrected,
@@ -116,14 +117,17 @@ def verdicts(
 
 def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> str:
     """Why, with so many hypotheses, none could have been shown; empty if one could."""
+    tested = [v for v in found if v.p is not None]
     least = [
         (smallest_p_of(v) * (count if correction == "holm" else 1), v.hypothesis.alpha)
-        for v in found
-        if v.p is not None
+        for v in tested
     ]
     if not least or count < 2 or any(p <= alpha for p, alpha in least):
         return ""
     p, alpha = min(least)
+    level = alpha / (count if correction == "holm" else 1)
+    if all(smallest_p(v.hypothesis.test, True, 10**6, 10**6, "greater") > level for v in tested):
+        return NEVER.format(alpha=level)
     return (
         f"too few replicates for {count} hypotheses: the smallest p-value, corrected for their "
         f"number, is {p:.2g}, above alpha = {alpha:g}"
@@ -222,13 +226,14 @@ def _values(
             if value_of(cells, name) is not None
         )
         hint = f" {did_you_mean(column.metric, known)}" if known else ""
-        runs = f"no run of {column.condition!r} that completed has a number in {column.metric!r}."
-        return {}, [runs + hint]
+        runs = f"no run of {column.condition!r} that completed has a number in {column.metric!r}"
+        return {}, [f"{runs}.{hint.removesuffix('.')}" if hint else runs]
     notes = []
     if len(of_condition) < replicates:
         missed = replicates - len(of_condition)
         notes.append(
-            f"{missed} of {replicates} replicates of {column.condition!r} did not complete"
+            f"{missed} of {replicates} replicates of {column.condition!r} did not complete, or "
+            "were deleted"
         )
     if len(there) < len(told):
         notes.append(f"{len(told) - len(there)} of {column.condition!r} lack {column.metric!r}")

@@ -11,8 +11,8 @@ from digital_experiments.errors import VersionNotFound, did_you_mean
 from digital_experiments.ids import check_path
 from digital_experiments.observation import Observation
 from digital_experiments.selection import STATUSES
-from digital_experiments.study.design import Design, listed
-from digital_experiments.study.hypotheses import BASELINE, as_hypothesis
+from digital_experiments.study.design import Design, distinct
+from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.outcome import Outcome, Replicate
 from digital_experiments.study.plans import CONFIRMATION, SEARCH, Plan, plain_config, seed_of
 
@@ -122,7 +122,7 @@ class Versioned(Design):
         done = sum(one.observation.status == "completed" for one in found)
         if plan.kind == CONFIRMATION and done < plan.size:
             self.plans.look(plan, done)
-        asked = None if hypotheses is None else [as_hypothesis(one) for one in listed(hypotheses)]
+        asked = None if hypotheses is None else distinct(hypotheses)
         for hypothesis in asked or ():
             hypothesis.check(list(plan.conditions))
         return Outcome(cast("Study", self), plan, number, found, asked)
@@ -228,7 +228,12 @@ class Versioned(Design):
         if not paths:
             left = sorted({path.name for run in runs for path in run.artefacts()})
             hint = did_you_mean(name, left)
-            raise FileNotFoundError(f"No replicate of {treatment!r} has left {name!r}. {hint}")
+            newer = (
+                " Retention may have removed it." if outcome.version < len(self.versions()) else ""
+            )
+            raise FileNotFoundError(
+                f"No replicate of {treatment!r} in {outcome.title} has {name!r}.{newer} {hint}"
+            )
         return paths
 
     artifacts = artefacts

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.executors import checked_name
+from digital_experiments.executors.base import checked_workers
+from digital_experiments.facts import direction
 from digital_experiments.files import save
 from digital_experiments.retention import Retention
 from digital_experiments.study.hypotheses import BASELINE, Hypothesis, as_hypothesis
@@ -45,7 +47,7 @@ replicates: 10                # of each condition, with common seeds
 seed: 1234
 
 hypotheses:                   # of fields of the result, or what was logged
-  - new.{metric} > baseline.{metric}
+  - {hypothesis}
   # - {{text: "new.loss <= baseline.loss + 0.05", test: welch, alpha: 0.01}}
 
 executor: serial              # serial, thread, process, dask, ray, slurm
@@ -82,11 +84,23 @@ def scaffold(experiment: str, folder: Path) -> str:
             field, value = numbers[0].name, 10 * numbers[0].default or 1
         known = (measured(o) for o in found.observations(limit=1))
         metric = next((m for of_one in known for m in of_one if m != "duration"), metric)
-    words = {"experiment": experiment, "name": name, "field": field, "metric": metric}
+    words = {"experiment": experiment, "name": name, "field": field}
     quoted = {
         key: text if _WORD.fullmatch(text) else json.dumps(text) for key, text in words.items()
     }
-    return _TEMPLATE.format(**{**quoted, "metric": metric}, value=value)
+    return _TEMPLATE.format(**quoted, hypothesis=_first_hypothesis(metric), value=value)
+
+
+def _first_hypothesis(metric: str) -> str:
+    """That a metric is better: of a loss that it is smaller."""
+    sign = "<" if direction(metric) == "min" else ">"
+    text = f"new.{metric} {sign} baseline.{metric}"
+    try:
+        Hypothesis(text)
+    except InvalidStudy:
+        quoted = json.dumps(metric, ensure_ascii=False)
+        return json.dumps(f"new.{quoted} {sign} baseline.{quoted}", ensure_ascii=False)
+    return text
 
 
 def read(path: str | os.PathLike[str]) -> Study:
@@ -132,7 +146,8 @@ def _check_conditions(file: Path, study: Study, entries: Mapping[str, tuple[Any,
         _checked(file, there, partial(study.condition, name))
     names = [BASELINE, *study.treatments]
     node, line = entries.get("hypotheses", (None, 1))
-    for hypothesis, item in zip(study.hypotheses, _items(node), strict=True):
+    for item in _items(node):
+        hypothesis = as_hypothesis(_constructed(file, item))
         _checked(file, item.start_mark.line + 1, partial(hypothesis.check, names))
 
 
@@ -184,6 +199,11 @@ def _retention(file: Path, node: Any) -> Retention | None:
     return Retention(**value)
 
 
+def _workers(file: Path, node: Any) -> int | None:
+    value = _constructed(file, node)
+    return None if value is None else checked_workers(value)
+
+
 def _executor(file: Path, node: Any) -> Any:
     return checked_name(str(_constructed(file, node)))
 
@@ -194,6 +214,7 @@ _PARTS: dict[str, Callable[[Path, Any], Any]] = {
     "hypotheses": _hypotheses,
     "retention": _retention,
     "executor": _executor,
+    "workers": _workers,
 }
 
 
@@ -213,7 +234,30 @@ def _composed(file: Path) -> Any:
         raise InvalidStudy(f"{file} is no YAML: {problem}") from None
     if not isinstance(node, yaml.MappingNode):
         raise InvalidStudy(f"{file} is no study: it must hold 'experiment: train.py:train'.")
+    _refuse_twice(file, node, set())
     return node
+
+
+def _refuse_twice(file: Path, node: Any, seen: set[int]) -> None:
+    """Refuse a key that is in a mapping twice: of its values one would be lost."""
+    import yaml
+
+    if id(node) in seen:  # an anchor, which may hold itself
+        return
+    seen.add(id(node))
+    parts: list[Any] = []
+    if isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    elif isinstance(node, yaml.MappingNode):
+        parts = [value for _, value in node.value]
+        names: set[str] = set()
+        for key, _ in node.value:
+            if key.value in names and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                line = key.start_mark.line + 1
+                raise InvalidStudy(f"{_at(file, line)}: {key.value!r} is there twice.")
+            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+    for part in parts:
+        _refuse_twice(file, part, seen)
 
 
 def _entries(file: Path, node: Any, what: str) -> dict[str, tuple[Any, int]]:
@@ -226,10 +270,9 @@ def _entries(file: Path, node: Any, what: str) -> dict[str, tuple[Any, int]]:
     found: dict[str, tuple[Any, int]] = {}
     for key, value in node.value:
         here = key.start_mark.line + 1
-        name = str(_constructed(file, key))
-        if name in found:
-            raise InvalidStudy(f"{_at(file, here)}: {name!r} is there twice.")
-        found[name] = value, here
+        if not isinstance(key, yaml.ScalarNode):
+            raise InvalidStudy(f"{_at(file, here)}: the names in {what} must be texts.")
+        found[key.value] = value, here
     return found
 
 
@@ -247,7 +290,10 @@ def _constructed(file: Path, node: Any) -> Any:
 
 
 def _loader() -> Any:
-    """The safe loader, for which ``1e-5`` is a number, and ``on``, ``1:30`` and ``010`` texts."""
+    """The safe loader, for which ``1e-5`` is a number, and ``on``, ``1:30`` and ``010`` texts.
+
+    ``1_000`` and ``0x10`` are numbers.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -260,7 +306,8 @@ def _loader() -> Any:
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     Loader.add_implicit_resolver(bools, re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
-    Loader.add_implicit_resolver(whole, re.compile(r"^[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
+    integer = re.compile(r"^[-+]?(?:0|[1-9][\d_]*|0x[\da-fA-F_]+)$")
+    Loader.add_implicit_resolver(whole, integer, list("-+0123456789"))
     number = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.\d+(?:[eE][-+]?\d+)?"
     Loader.add_implicit_resolver(
         floats, re.compile(number + r"|\.(?:inf|Inf|INF|nan|NaN|NAN))$"), list("-+0123456789.")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from digital_experiments import (
+    Callback,
     Experiment,
     Hypothesis,
     Outcome,
@@ -718,3 +719,207 @@ def test_a_value_that_holds_itself_is_shown_by_its_look(draw: Experiment[..., An
     outcome = Study(draw, treatments={"looped": {"opts": loop}}, replicates=2, seed=1).run()
     assert len(outcome.to_dataframe()) == 4
     assert outcome.plan.conditions["looped"] == {"k": 0.0, "opts": "{'again': {...}}"}
+
+
+class Trying:
+    """A controller of the user's, with no look of its own."""
+
+    def __init__(self, *rates: float) -> None:
+        self.rates = rates
+
+    def control(self, search: Any, n: int, executor: Any = None, workers: Any = None) -> None:
+        for rate in self.rates[:n]:
+            list(search.imap([{"k": rate}], executor, workers))
+
+
+def test_another_controller_is_another_search(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, seed=1, baseline={"opts": 0.0})
+
+    def best(controller: Any) -> Any:
+        return study.optimise(controller, 2, objective="x", direction="max").config({})
+
+    assert best(Trying(0.0, 10.0)) == {"k": 10.0}
+    assert best(Trying(20.0, 30.0)) == {"k": 30.0}
+    long = [float(k) for k in range(3000)]
+    other = [*long[:1500], -1.0, *long[1501:]]
+    for controllers in (
+        (GridSearch(k=long), GridSearch(k=other)),
+        (GridSearch(opts=[np.zeros(5000)]), GridSearch(opts=[np.eye(1, 5000, 2500)[0]])),
+        (RandomSearch(seed=1, k=long), RandomSearch(seed=2, k=long)),
+    ):
+        before = len(study.versions())
+        for controller in controllers:
+            study.optimise(controller, 1, objective="x")
+        assert len(study.versions()) == before + 2
+        study.optimise(controllers[1], 1, objective="x")
+        assert len(study.versions()) == before + 2
+
+
+def test_a_confirmation_goes_on_though_another_was_made_meanwhile(
+    draw: Experiment[..., Any],
+) -> None:
+    class Stop(Callback):
+        runs = 0
+
+        def end(self, observation: Any) -> None:
+            self.runs += 1
+            if self.runs > 5:
+                raise KeyboardInterrupt
+
+    study = Study(draw, treatments={"a": {"k": 3.0}}, replicates=6, seed=1)
+    study.run()
+    other = study.with_(treatments={"a": {"k": 4.0}}).run()
+    with pytest.raises(KeyboardInterrupt):
+        study.with_(callbacks=[Stop()]).load(1).confirm("a.x > baseline.x", 8)
+    other.confirm("a.x > baseline.x", 8)
+    resumed = study.load(1).confirm("a.x > baseline.x", 8, strategy="resume")
+    assert (resumed.version, str(resumed.integrity)) == (1, "valid")
+
+
+def test_what_no_number_of_replicates_can_show_is_told(draw: Experiment[..., Any]) -> None:
+    treatments = {f"t{k}": {"k": float(9 + k)} for k in range(12)}
+    asked = Hypothesis("*.x > baseline.x", alpha=0.001)
+    study = Study(draw, treatments=treatments, replicates=16, seed=1, hypotheses=[asked])
+    with pytest.warns(DigitalExperimentsWarning, match="can't be shown"):
+        outcome = study.run()
+    assert {v.supported for v in outcome.verdicts} == {None}
+    assert "never below 0.0001" in outcome.verdicts[0].reason
+    with pytest.raises(ValueError, match="use test='welch'"):
+        outcome.power(5.0)
+
+
+def test_the_power_counts_hypotheses_that_could_not_be_tested_yet(
+    draw: Experiment[..., Any],
+) -> None:
+    treatments = {f"t{k}": {"k": float(k)} for k in range(5)}
+    for count in (4, 5, 8):
+        study = Study(draw, treatments=treatments, replicates=count, seed=1)
+        few = pytest.warns(DigitalExperimentsWarning, match="can't be shown")
+        with few if count < 7 else nullcontext():
+            outcome = study.expect("*.y > baseline.y").run()
+        assert outcome.power(5.0) == 7
+
+
+def test_what_is_asked_twice_is_asked_once(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, treatments={"a": {"k": 9.0}}, replicates=8, seed=1)
+    for _ in range(2):
+        study = study.expect("a.x > baseline.x")
+    (verdict,) = study.run().verdicts
+    assert verdict.p == verdict.p_corrected
+    assert len(study.load(hypotheses=["a.y > baseline.y"] * 2).verdicts) == 1
+
+
+def test_a_cached_step_that_draws_leaves_pairs_what_they_are() -> None:
+    @step(cache=True)
+    def noise(count: int) -> list[float]:
+        return [random.random() + np.random.random() for _ in range(count)]
+
+    @experiment(root="noisy")
+    def noisy(k: float = 0.0) -> dict[str, float]:
+        return {"noise": sum(noise(3)), "x": k + random.gauss(0, 1) + np.random.normal()}
+
+    study = Study(noisy, treatments={"same": {"k": 0.0}}, replicates=3, seed=1)
+    table = study.run().to_dataframe()
+    halves = [half.reset_index(drop=True) for _, half in table.groupby("treatment")]
+    assert halves[0][["x", "noise"]].equals(halves[1][["x", "noise"]])
+    fresh = study.with_(experiment=noisy.with_(root="elsewhere"), seed=5).run().to_dataframe()
+    assert set(fresh["noise"]) == set(table["noise"])
+
+
+def test_metrics_with_a_dash_need_no_quotes() -> None:
+    asked = Hypothesis("new.val-loss <= old.val-loss + 0.05")
+    assert asked.left is not None
+    assert (asked.left.metric, asked.margin) == ("val-loss", 0.05)
+    assert Hypothesis("new.loss <= old.loss -0.05").margin == -0.05
+
+
+def test_many_replicates_are_validated_at_once(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, treatments={"a": {}}).replicate(10**6)
+    assert study.expect("a.x > baseline.x", paired=False).validate()
+
+
+def test_numbers_of_numpy_are_numbers_here_too(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, seed=np.int64(3), replicates=np.int32(2))  # type: ignore[arg-type]
+    assert (type(study.seed), type(study.replicates)) == (int, int)
+    with pytest.raises(ValueError, match="seed"):
+        Study(draw, seed=np.float64(3.0))  # type: ignore[arg-type]
+
+
+def test_what_a_study_was_made_of_may_be_changed_afterwards(draw: Experiment[..., Any]) -> None:
+    options, config = {"n": [0]}, {"opts": {"n": [1]}}
+    study = Study(draw, {"opts": options}, treatments={"a": config})
+    options["n"].append(9)
+    config["opts"]["n"].append(9)
+    assert study.conditions["baseline"]["opts"] == {"n": [0]}
+    assert study.conditions["a"]["opts"] == {"n": [1]}
+
+
+@pytest.mark.parametrize("name", ["baseline ", " a", "a\tb", "a\x00b", "a\rb"])
+def test_names_that_look_like_others_are_refused(name: str) -> None:
+    with pytest.raises(InvalidStudy, match="can't be the name of a treatment"):
+        Treatment(name, {})
+
+
+def test_what_is_wrong_is_said_where_it_is_asked_for(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, treatments={"a": {"k": 1.0}}, replicates=3)
+    with pytest.raises(InvalidStudy, match="'nope'"):
+        study.stream(treatments=["nope"])
+    with pytest.raises(InvalidStudy, match="Fisher's test has no margins"):
+        study.expect("a.x >= baseline.x - 0.1", test="fisher").validate()
+    with pytest.raises(InvalidStudy, match="names of config values are texts, not 1"):
+        study.with_(treatments={"a": {1: 2}}).validate()
+    outcome = study.with_(replicates=6).expect("a.x > baseline.x").run()
+    with pytest.raises(ValueError, match="effect must be a number"):
+        outcome.power("a")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="alpha must be a number"):
+        outcome.summary(alpha=2)
+
+    async def confirming() -> None:
+        outcome.confirm("a.x > baseline.x", 3)
+
+    with pytest.raises(RuntimeError, match="aconfirm"):
+        asyncio.run(confirming())
+
+    class Model:
+        @experiment(root="model")
+        def fit(self) -> float:
+            return 1.0
+
+    with pytest.raises(TypeError, match="A method can't be studied"):
+        Study(Model().fit)  # type: ignore[arg-type]
+
+
+def test_files_of_older_searches_are_removed_too(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, seed=1, retention=Retention(keep=1))
+    for rates in ((1.0, 2.0), (3.0, 4.0)):
+        study.optimise(GridSearch(k=rates), 2, objective="x")
+    study.run()
+    left = {run.config["k"]: len(run.artefacts()) for run in draw.observations()}
+    assert left == {1.0: 0, 2.0: 0, 3.0: 1, 4.0: 1, 0.0: 1}
+
+
+def test_labels_of_a_plot_tell_conditions_apart(draw: Experiment[..., Any]) -> None:
+    names = [f"learning-rate-{k}-with-warmup-epochs" for k in (1, 2, 3)]
+    plot = Study(draw, treatments={n: {} for n in names}, replicates=2, seed=1).run().plot("x")
+    assert all(f"-{k}-with-warm" in plot.svg for k in (1, 2, 3))
+    assert all(f"<title>{name}</title>" in plot.svg for name in names)
+
+
+def test_a_workers_random_numbers_of_its_own_are_warned_of() -> None:
+    pytest.importorskip("distributed")
+
+    @experiment(root="dasked")
+    def dasked(k: float = 0.0) -> float:
+        return k + random.random()
+
+    study = Study(dasked, replicates=2, seed=1, executor="dask", workers=1)
+    with pytest.warns(DigitalExperimentsWarning, match="Dask's workers draw from them"):
+        study.run()
+
+
+def test_differences_beyond_all_floats_are_tested_quietly() -> None:
+    huge = [1e308, -1e308, 1e308] * 2
+    for test in ("welch", "permutation"):
+        found = compared(huge, [-v for v in huge], alternative="greater", test=test, paired=True)
+        assert found.p is not None
+        assert 0 < found.p <= 1

@@ -197,3 +197,36 @@ def test_a_file_to_begin_with_runs_as_it_is() -> None:
     assert "has not been run yet" in dex("study", "status", "study.yaml").output
     assert dex("study", "new", "later.yaml", "--experiment", "later.py:fit").exit_code == 0
     assert "experiment: later.py:fit" in Path("later.yaml").read_text()
+
+
+def test_what_is_twice_within_a_condition_is_refused(tmp_path: Path) -> None:
+    for text in ("treatments: {a: {lr: 1, lr: 2}}", "baseline: {lr: 1, lr: 2}"):
+        (tmp_path / "s.yaml").write_text(f"experiment: train.py:train\n{text}\n")
+        with pytest.raises(InvalidStudy, match="line 2: 'lr' is there twice"):
+            Study.from_yaml(tmp_path / "s.yaml")
+
+
+def test_names_are_texts_and_numbers_numbers(folder: Path) -> None:
+    (folder / "odd.py").write_text(
+        "from digital_experiments import experiment\n"
+        "@experiment\ndef odd(n=0, m=0):\n    return {'val-loss': n + m}\n"
+    )
+    (folder / "s.yaml").write_text(
+        "experiment: odd.py:odd\ntreatments:\n  true: {n: 1_000}\n  ~: {m: 0x10}\n"
+    )
+    study = Study.from_yaml(folder / "s.yaml")
+    assert study.conditions == {
+        "baseline": {"n": 0, "m": 0},
+        "true": {"n": 1000, "m": 0},
+        "~": {"n": 0, "m": 16},
+    }
+    for text in ("workers: two", "workers: -2"):
+        (folder / "t.yaml").write_text(f"experiment: odd.py:odd\n{text}\n")
+        with pytest.raises(InvalidStudy, match="line 2: workers must be a number"):
+            Study.from_yaml(folder / "t.yaml")
+    study.experiment()
+    made = CliRunner().invoke(main, ["study", "new", "n.yaml", "--experiment", "odd.py:odd"])
+    assert made.exit_code == 0, made.output
+    assert [h.text for h in Study.from_yaml("n.yaml").hypotheses] == [
+        "new.val-loss < baseline.val-loss"
+    ]

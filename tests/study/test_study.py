@@ -580,7 +580,7 @@ def test_artefacts_are_paths_that_tell_what_a_run_came_from(study: Study) -> Non
     observation = read.observations()[0]
     ids = [o.id for o in outcome.observations][3:]
     assert observation.inputs == {"mark": [f"{ids[0]}/mark"], "more": [f"{id}/mark" for id in ids]}
-    with pytest.raises(FileNotFoundError, match=r"left 'marks'.*Did you mean 'mark'"):
+    with pytest.raises(FileNotFoundError, match=r"has 'marks'.*Did you mean 'mark'"):
         study.artefacts("marks")
     with pytest.raises(UnknownColumn, match="no condition 'low'"):
         study.artefacts("mark", "low")
