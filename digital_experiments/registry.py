@@ -290,10 +290,16 @@ class Registry:
         target = self._working_folder(name)
         if Path(source).resolve() == Path(target).resolve():
             raise ValueError(f"{name!r} is in {self.uri} already: that is where it comes from.")
-        lost = {id for id, run in in_flight(source).items() if run["metadata"]["status"] == "lost"}
-        wanted = set(ids or _ids_in(source) | lost)
+        there_now = _pushable(source)
+        wanted = there_now if ids is None else set(ids)
         if not wanted:
             raise ValueError(f"There is nothing to push: {name!r} has no runs.")
+        if not wanted <= there_now:
+            gone = sorted(wanted - there_now)
+            raise ValueError(
+                f"{len(gone)} of what is to be pushed is not in {shown_name(source)}: it was "
+                f"deleted, or still runs. The first is {gone[0]!r}."
+            )
         there = StoredExperiment(PickleBackend(Path(target)))
         there._folder("push")  # as it is now
         new = wanted - _ids_in(target) - set(trashed(target)) - purged(target)
@@ -455,6 +461,15 @@ def _variants_of(run: Observation) -> list[str]:
     pushed = [tag.removeprefix(_MARK) for tag in run.tags if tag.startswith(_MARK)]
     own = run.facts.get("variant")
     return pushed or [own if isinstance(own, str) else MAIN]
+
+
+def _pushable(root: str) -> set[str]:
+    """The ids of what a store has recorded, and of what was lost."""
+    follower = follower_of(root)
+    if follower is not None:
+        follower.refresh()
+    flights = in_flight(root).items()
+    return _ids_in(root) | {id for id, r in flights if r["metadata"]["status"] == "lost"}
 
 
 def _ids_in(root: str) -> set[str]:

@@ -95,8 +95,9 @@ def _merge(
     root: str, other: str, ids: Iterable[str] | None, overwrite: bool, trust: bool
 ) -> Merged:
     ours, theirs = follower_of(root), follower_of(other)
-    if ours is not None:
-        ours.refresh()
+    for follower in (ours, theirs):
+        if follower is not None:
+            follower.refresh()
     wanted = None if ids is None else set(ids)
     names = {n: parts for n, parts in record_names(other).items() if _in(parts[0], wanted)}
     merging = _Merging(root, other, overwrite)

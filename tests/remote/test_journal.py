@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from s3_server import BUCKET, Server
 
-from digital_experiments import experiment, open_experiment
+from digital_experiments import Registry, experiment, open_experiment, start_run
 from digital_experiments.cli import main
 from digital_experiments.errors import OfflineWarning
 from digital_experiments.remote import Place, journal, located
@@ -204,3 +204,15 @@ def test_what_was_being_added_when_its_writer_was_killed_is_left_out(folder: Pat
     journal.Journal(str(folder)).settle()
     assert [p.name for p in folder.glob("*.pkl")] == ["one.pkl"]
     assert not list((folder / ".journals").iterdir())
+
+
+def test_a_run_that_nobody_has_looked_at_is_pushed_on(s3: str, folder: Path) -> None:
+    with start_run("train", params={"x": 1}, root=f"{s3}/one/train") as run:
+        run.log_metric("loss", 1.0)
+    assert run.observation is not None
+    there = Registry(f"{s3}/two")
+    there.push(run.observation)
+    assert there.runs("train") == [run.id]
+    Registry(f"{s3}/one").delete("train")
+    with pytest.raises(ValueError, match="it was deleted, or still runs"):
+        Registry(f"{s3}/three").push(run.observation)
