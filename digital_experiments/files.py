@@ -320,11 +320,14 @@ def _move_folder(source: str, target: str) -> None:
 
 
 def files_below(folder: str, names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """The files in some folders of a folder: of each by their path in it, and their bytes."""
+    """The files in some folders of a folder: of each by their path in it, and their bytes.
+
+    Of a copy of one elsewhere the files here count too: there they may have been removed.
+    """
+    found = {name: _tree(f"{folder}/{name}") for name in names}
     follower = follower_of(folder)
     if follower is None:
-        return {name: _tree(f"{folder}/{name}") for name in names}
-    found: dict[str, dict[str, int]] = {name: {} for name in names}
+        return found
     for path, size in follower.files_below(folder).items():
         name, _, inside = path.partition("/")
         if name in found:

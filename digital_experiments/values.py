@@ -124,12 +124,20 @@ def encode(value: object, lost: list[str] | None = None) -> Plain:
     """
     if type(value) in PLAIN_SCALARS:
         return value
-    if type(value) is dict and _all_scalars(value.values()) and _are_free(value):
+    if type(value) is dict and _is_simple(value):
         return value.copy()
     try:
         return _Encoder(lost).encode(value)
     except (RecursionError, _TooLargeError):  # it holds itself, or is nested or shared too deeply
         return _opaque(value, lost)
+
+
+def _is_simple(value: dict[Any, Any]) -> bool:
+    """Whether a dict holds plain values under texts that can't be taken for tags, as most do."""
+    for key, item in value.items():
+        if type(key) is not str or "$" in key or type(item) not in PLAIN_SCALARS:
+            return False
+    return True
 
 
 def described(value: object) -> Plain:

@@ -346,3 +346,19 @@ def test_where_there_is_no_room_for_a_copy_the_bucket_is_named(
     assert f"digital-experiments merge {s3}/fit " in said
     with pytest.raises(RootError, match=f"{s3}/fit has no working copy"):
         run.load("one")
+
+
+def test_what_others_have_pruned_can_be_pruned_here_too(
+    s3: str, folder: Path, machine: Callable[[str], None]
+) -> None:
+    root = f"{s3}/fit"
+    machine("ours")
+    fit(root)(1)
+    machine("theirs")
+    store = open_experiment(root)
+    assert store.prune(bigger_than=0).bytes == 1
+    machine("ours")
+    ours = open_experiment(root)
+    assert [path.name for path in ours.observations()[0].artefacts()] == ["left"]
+    assert ours.prune(bigger_than=0).bytes == 1
+    assert ours.observations()[0].artefacts() == []
