@@ -63,9 +63,11 @@ def write_here(folder: str, name: str, data: bytes | Callable[[], bytes]) -> byt
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as problem:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = target  # a full disk: which one
         raise
     return written
 

@@ -76,11 +76,24 @@ class StepCall:
         return True
 
     def keep(self, key: str) -> None:
-        """Put the value into the cache."""
+        """Put the value into the cache, unless making it has changed what it was made of."""
+        changed = [
+            name for name, was in self.facts["inputs"].items() if self._has_changed(name, was)
+        ]
+        if changed:
+            self.run.fault(
+                f"The value of step {self.name!r} is not cached: it changes its {changed[0]!r}, a "
+                f"{type_name(type(self.config[changed[0]]))}, and would not where it is found."
+            )
+            return
         try:
             self.facts["kept"] = self.kept.keep(key, self.value, self.run.id)
         except Exception as problem:  # it can't be pickled, or the store is full
             self.run.fault(f"The value of step {self.name!r} can't be cached: {problem}.")
+
+    def _has_changed(self, name: str, was: str | None) -> bool:
+        value = self.config[name]
+        return not _is_plain(value) and _digest(value) != was
 
     def drawing(self, key: str) -> AbstractContextManager[None]:
         """Around the making of a value that is kept: in a run with a seed it draws by its key.
@@ -198,8 +211,7 @@ class Step(Generic[P, R]):
                     await asyncio.sleep(_PAUSE)
                 with claim, making(key):
                     if not call.find(key):
-                        with call.drawing(key):
-                            call.value = await function(*args, **kwargs)
+                        call.value = await function(*args, **kwargs)
                         call.keep(key)
         return call.value
 

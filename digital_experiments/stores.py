@@ -76,9 +76,15 @@ def open_experiment(
         shared = os.environ.get("DE_ROOT")
         if shared and is_store(located(shared)):
             return _opened(located(shared), text, trust)
+        if shared and is_store(inside := _child(located(shared), text)):
+            return _opened(inside, text, trust)
         if is_store(Path(DEFAULT_REGISTRY, text)):
             return _opened(Path(DEFAULT_REGISTRY, text), text, trust)
     raise StoreNotFound(_no_store(place, text))
+
+
+def _child(place: Path | Place, name: str) -> Path | Place:
+    return place.child(name) if isinstance(place, Place) else place / name
 
 
 def _opened(place: Path | Place, name: str | None, trust: bool) -> StoredExperiment:

@@ -102,9 +102,9 @@ def seed_generators(seed: int) -> None:
     """
     for seeder in _seeders():
         seeder(seed)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(seed)
+    seed_torch = getattr(sys.modules.get("torch"), "manual_seed", None)
+    if seed_torch is not None:  # else it is not imported, or just being imported
+        seed_torch(seed)
 
 
 @contextmanager

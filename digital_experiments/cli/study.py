@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,8 @@ def report(file: str, version: int | None, page: str | None) -> None:
 def _read(file: str) -> Study:
     from digital_experiments.study import Study
 
+    if not os.path.isfile(file):
+        raise click.UsageError(f"There is no file {file!r}: it is to be the YAML file of a study.")
     return Study.from_yaml(file)
 
 

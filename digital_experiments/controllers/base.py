@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.many.calls import Counted
@@ -63,11 +63,19 @@ class Controller(ABC):
     _resumes = False
     """Whether configs that are done already are not run again."""
 
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
     _ahead: int | None = None
     """How many configs are planned ahead for each worker, as for :meth:`Experiment.imap`."""
 
     _progress: bool | tuple[str, str] = True
     """The column, and ``max`` or ``min``, whose best so far is shown."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep what it is made with: by that a search knows it again."""
+        made = super().__new__(cls)
+        made._made_with = (args, kwargs)
+        return made
 
     @abstractmethod
     def suggest(self, experiment: Any) -> dict[str, Any] | None:

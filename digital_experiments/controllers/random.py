@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from digital_experiments.controllers.base import Controller
@@ -59,6 +59,14 @@ class RandomSearch(Controller):
         if not values:
             raise ValueError(f"Dimension {name!r} has no value to choose from.")
         return lambda: self._random.choice(values)
+
+    def _plan(
+        self, experiment: Any, n: int | None, overloads: dict[str, Any]
+    ) -> Iterable[dict[str, Any]]:
+        """New draws; a seed makes the same again, so a search that goes on passes over its own."""
+        for _ in range(getattr(experiment, "tried", 0)):
+            self.suggest(experiment)
+        return super()._plan(experiment, n, overloads)
 
     def suggest(self, experiment: Any) -> dict[str, Any]:
         """A new draw."""

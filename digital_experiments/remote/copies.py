@@ -8,6 +8,7 @@ one listing; blobs and files of runs when they are asked for.
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import tempfile
@@ -17,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from digital_experiments.errors import BucketUnreachable
+from digital_experiments.errors import BucketUnreachable, OfflineWarning
+from digital_experiments.faults import warn_user
 from digital_experiments.files import (
     is_temporary,
     make_folder,
@@ -58,6 +60,7 @@ from digital_experiments.store.records import (
 )
 from digital_experiments.upkeep.references import names_in
 
+_NO_ROOM = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", -1))
 _BEAT = 10.0  # seconds between two signs of life of a run
 _CHECKED = (BLOBS, NOTES, STUDIES, TRASH, DAMAGED)
 _FETCHED = (BLOBS, STORAGE, CACHE, TRASH, DAMAGED, RUNNING, "")
@@ -311,6 +314,18 @@ class WorkingCopy:
         PermissionError
             If it may not be read.
         """
+        try:
+            self._refresh()
+        except OSError as problem:
+            if problem.errno not in _NO_ROOM:
+                raise
+            warn_user(
+                f"The working copy of {self.name} can't be written ({problem}): what is not in it "
+                "yet is not shown. Make room there, or have DE_DATA_DIR name another folder.",
+                OfflineWarning,
+            )
+
+    def _refresh(self) -> None:
         self.outbox.journal.settle()
         if not self._can_ask():
             return

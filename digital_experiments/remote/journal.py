@@ -19,7 +19,8 @@ from digital_experiments.store.layout import DAMAGED, TRASH
 from digital_experiments.store.records import purged
 
 _JOURNALS = ".journals"
-_MOST = 16_000_000  # bytes after which a journal is ended
+_READ = ".read"
+_MOST = 4_000_000  # bytes after which a journal is ended
 
 
 class Journal:
@@ -34,7 +35,6 @@ class Journal:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._journals = f"{folder}/{_JOURNALS}"
-        self._read: dict[str, int] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -57,7 +57,8 @@ class Journal:
             self._size += len(entry)
             is_long = self._size > _MOST
         if is_long:
-            self.settle()
+            with suppress(OSError):  # a full disk: it stays in the journal
+                self.settle()
 
     def _opened(self) -> int:
         """The journal of this process: a new one if it has none, or somebody removed it."""
@@ -77,8 +78,8 @@ class Journal:
             with suppress(FileNotFoundError):  # settled by somebody else meanwhile
                 self._make_files(path)
                 if name == ended or not lives:
-                    self._read.pop(path, None)
-                    os.unlink(path)
+                    for left in (path, path + _READ):
+                        os.unlink(left)
 
     def _end(self) -> str | None:
         """End the journal of this process; its name."""
@@ -91,20 +92,34 @@ class Journal:
             return os.path.basename(path)
 
     def _make_files(self, path: str) -> None:
-        """Make files of the records that have come to a journal since it was last read."""
+        """Make files of the records that have come to a journal since anybody last read it.
+
+        How far it was read is kept: who has a file may since have removed it.
+        """
         with open(path, "rb") as file:
-            begun = file.seek(self._read.get(path, 0))
+            begun = end = file.seek(_how_far(path))
             data = file.read()
         gone = purged(self._folder) if data else set()
-        for name, record, end in _entries(data):
+        for name, record, end_of_it in _entries(data):
             if id_of(name) not in gone and not self._has(name):
                 write_here(self._folder, name, record)
-            self._read[path] = begun + end
+            end = begun + end_of_it
+        if end > begun:
+            write_here(*os.path.split(path + _READ), b"%d" % end)
 
     def _has(self, name: str) -> bool:
         """Whether a record has a file: in the store, in its trash, or set aside as damaged."""
         places = (f"{self._folder}/{part}{name}" for part in ("", f"{TRASH}/", f"{DAMAGED}/"))
         return any(map(os.path.exists, places))
+
+
+def _how_far(path: str) -> int:
+    """How many bytes of a journal have been read."""
+    try:
+        with open(path + _READ, "rb") as file:
+            return int(file.read())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def has_journals(folder: str) -> bool:

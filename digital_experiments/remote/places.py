@@ -211,9 +211,9 @@ def _refuse_hidden_secrets(scheme: str, rest: str) -> None:
     """Refuse what may be a secret where it can't be told from a path; without showing it."""
     host, _, path = rest.partition("/")
     name, _, port = host.rpartition(":")
-    if "?" in rest or "#" in rest:
+    if re.search(r"[?#][^/]*=", rest):
         raise ValueError(
-            f"A URI of {scheme}:// must not hold '?' or '#': give keys and tokens by "
+            f"A URI of {scheme}:// must not hold a query: give keys and tokens by "
             "storage_options= or by the environment."
         )
     if "@" in path and "@" not in host and name and not port.isdigit():

@@ -46,7 +46,7 @@ def confirmed(
     strategy = options.pop("strategy", "rerun")
     count = checked_replicates(replicates)
     known = all_plans(study.plans.root, study.experiment.name)
-    begun = _begun(known, name, plan) if strategy == "resume" else None
+    begun = _begun(known, name, plan, hypotheses, seed) if strategy == "resume" else None
     own = set() if begun is None else {begun.id, *begun.continues}
     others = [other for other in known if other.id not in own and other.id != plan.id]
     used = {seed for other in (plan, *others) for seed in other.seeds}
@@ -61,14 +61,24 @@ def confirmed(
         executor=options.pop("executor", None), workers=options.pop("workers", None)
     )
     seen = [f"{other.study}/{other.id}" for other in (plan, *others)]
-    return Session(asked, strategy, options.pop("progress", True), options, seen).run()
+    progress = options.pop("progress", True)
+    return Session(asked, strategy, progress, options, seen, begun).run()
 
 
-def _begun(known: Sequence[Plan], name: str, explored: Plan) -> Plan | None:
-    """The newest plan that was to confirm the same, under the same name."""
-    found = f"{explored.study}/{explored.id}"
-    of_it = (p for p in reversed(known) if p.study == name and p.explored[:1] == [found])
-    return next(of_it, None)
+def _begun(
+    known: Sequence[Plan],
+    name: str,
+    explored: Plan,
+    hypotheses: Sequence[Hypothesis],
+    seed: int | None,
+) -> Plan | None:
+    """The newest plan that was to confirm the same, under the same name and by the same seed."""
+    found, asked = f"{explored.study}/{explored.id}", [h.to_plain() for h in hypotheses]
+    for plan in reversed(known):
+        same = plan.study == name and plan.explored[:1] == [found] and plan.hypotheses == asked
+        if same and seed in (None, plan.seed):
+            return plan
+    return None
 
 
 def _seed(seeds: Set[int], count: int, seed: int | None) -> int:

@@ -373,8 +373,12 @@ def listed(hypotheses: Any) -> Iterable[Any]:
 
 
 def distinct(hypotheses: Any) -> list[Hypothesis]:
-    """Hypotheses, each once: what is asked twice is no second test."""
-    return list(dict.fromkeys(map(as_hypothesis, listed(hypotheses))))
+    """Hypotheses, each once: what is asked twice is no second test; the last ranker holds."""
+    found: dict[Hypothesis, Hypothesis] = {}
+    for one in map(as_hypothesis, listed(hypotheses)):
+        if one not in found or one.ranker is not None:
+            found[one] = one
+    return list(found.values())
 
 
 def _all_of(problems: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ Values = Mapping[str, Sequence[float]]
 Verifier = Callable[[Values, Values], Mapping[str, Any]]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_METRIC = r"[\w./%@:]+(?:-[^\W\d][\w./%@:]*)*"
+_METRIC = r"[\w./%@:]+(?:-[^\W\d]\w*(?![\w.]))*"
 _TOKEN = re.compile(
     rf"""\s*(?:
       (?P<within>\+/?-|±)
@@ -163,7 +163,8 @@ class Hypothesis:
         found = []
         for name in treatments:
             if name not in named:
-                text = self.text.replace(f"{ALL}.", f"{name}.")
+                quoted = name if re.fullmatch(r"[\w-]+", name) else f'"{name}"'
+                text = self.text.replace(f"{ALL}.", f"{quoted}.")
                 told = text if self.name == self.text else f"{self.name}: {name}"
                 found.append((told, _with(self.left, name), _with(self.right, name)))
         return found

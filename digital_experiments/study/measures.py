@@ -9,7 +9,7 @@ from typing import Any
 from digital_experiments.charts import as_float
 from digital_experiments.observation import Observation
 from digital_experiments.rows import row
-from digital_experiments.study.statistics import mean_interval
+from digital_experiments.study.statistics import mean_interval, varies
 
 RESULT = "result."
 DURATION = "duration"
@@ -62,10 +62,12 @@ def spread(one: Mapping[int, float], other: Mapping[int, float], paired: bool, n
     common = [n for n in one if n in other]
     if (len(common) if paired else min(len(one), len(other))) < 2:
         raise ValueError(f"{name!r} has no spread to go by: it needs two replicates of each.")
+    a, b = (numpy.array([of[n] for n in (common if paired else of)]) for of in (one, other))
+    if not varies(a, b, paired):  # but for rounding
+        return 0.0
     if paired:
-        return float(numpy.std([one[n] - other[n] for n in common], ddof=1))
-    squares = [numpy.var(list(side.values()), ddof=1) for side in (one, other)]
-    return float(math.sqrt(sum(squares) / 2))
+        return float(numpy.std(a - b, ddof=1))
+    return float(math.sqrt((numpy.var(a, ddof=1) + numpy.var(b, ddof=1)) / 2))
 
 
 def value_of(cells: Mapping[str, Any], metric: str) -> float | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.config import config_key
@@ -20,7 +22,7 @@ from digital_experiments.study.measures import measured, value_of
 from digital_experiments.study.plans import SEARCH, Plan, config_mark, seed_of
 from digital_experiments.study.session import checked_how, new_plan, remove_old_files
 from digital_experiments.study.treatments import Treatment
-from digital_experiments.views import short_repr, type_name
+from digital_experiments.views import PLAIN_SCALARS, short_repr, type_name
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -30,7 +32,7 @@ Objective = str | Callable[[Observations], float] | None
 _SEED = "seed"
 _OBJECTIVE = "objective"
 _BEST = "best"
-_STUDY = "study"
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, partial)
 _DIRECTIONS = {"maximize": "max", "minimize": "min"}
 
 
@@ -78,29 +80,63 @@ def best_of(
     return treatment
 
 
+_identities: dict[int, tuple[Any, str]] = {}
+
+
 def _identity(controller: Any) -> str:
-    """What tells a controller from others: its kind, and what it was made with."""
-    given = {k: v for k, v in getattr(controller, "__dict__", {}).items() if k[0] != "_"}
-    given.pop(_STUDY, None)  # what it has made itself
-    parts = {name: _content(value) for name, value in given.items()}
-    return f"{short_repr(controller, 200)} {digest(parts)}"
+    """What tells a controller from others: its kind, and what it was when it was first used."""
+    known = _identities.get(id(controller))
+    if known is None:
+        known = _identities[id(controller)] = (controller, _identity_now(controller))
+    return known[1]
 
 
-def _content(value: object) -> str:
+def _identity_now(controller: Any) -> str:
+    made_with = getattr(controller, "_made_with", None)
+    if made_with is None:
+        slots = getattr(type(controller), "__slots__", ())
+        names = [slots] if isinstance(slots, str) else slots
+        made_with = {n: getattr(controller, n) for n in names if hasattr(controller, n)}
+        made_with |= getattr(controller, "__dict__", {})
+    return f"{short_repr(controller, 200)} {digest(_content(made_with))}"
+
+
+def _content(value: Any) -> Any:
+    """What tells a value from others; of an object that may change with its use, its kind."""
+    kind = type(value)
+    if kind in (list, tuple, range):
+        return [_content(item) for item in value]
+    if kind is dict:
+        return [[_content(key), _content(item)] for key, item in value.items()]
+    if hasattr(value, "rvs"):  # a distribution of SciPy's holds a generator too
+        parts = (getattr(value, name, None) for name in ("args", "kwds"))
+        return [
+            getattr(getattr(value, "dist", None), "name", type_name(kind)),
+            *map(_content, parts),
+        ]
+    if not (kind in PLAIN_SCALARS or kind.__module__ == "numpy" or isinstance(value, _FUNCTIONS)):
+        return type_name(kind)
     try:
         return config_key(value)
     except TypeError:  # it can't be compared with others
-        return type_name(type(value))
+        return type_name(kind)
 
 
 def _goal(controller: Any, objective: Objective, direction: str | None) -> tuple[str | None, str]:
     """The column that is looked at, and which end of it is best."""
-    goals = getattr(controller, "goals", None)
-    if objective is None and goals:
-        column, wanted = next(iter(goals.items()))
-        return column, direction or _DIRECTIONS[wanted]
-    column = _OBJECTIVE if callable(objective) else objective
-    return column, direction or usual_direction(column or "")
+    goals = getattr(controller, "goals", None) or {}
+    wanted = {_plain_name(name): _DIRECTIONS[told] for name, told in goals.items()}
+    if objective is None:
+        column = next(iter(goals), None)
+    else:
+        column = _OBJECTIVE if callable(objective) else objective
+    name = _plain_name(column or "")
+    return column, direction or wanted.get(name) or usual_direction(name)
+
+
+def _plain_name(column: str) -> str:
+    """A metric without what says where it is from."""
+    return column.removeprefix("metrics.").removeprefix("result.")
 
 
 def _score(trial: Observation, goal: str | None) -> float | None:
@@ -149,8 +185,10 @@ class Search:
 
     Attributes
     ----------
+    tried : int
+        How many trials were asked for before.
     begun : int
-        How many trials have been asked for now.
+        How many are asked for now.
     """
 
     def __init__(
@@ -172,6 +210,7 @@ class Search:
         told = (run.facts["study"]["treatment"] for run in study.runs_of(self.plan.id))
         self.begun = 0
         self._names = Counter(name.partition("-")[0] for name in dict.fromkeys(told))
+        self.tried = self._names.total()
 
     def _planned(self, identity: str) -> Plan:
         """The plan of the search that this one goes on with, or a new one."""

@@ -22,7 +22,7 @@ from digital_experiments.study.measures import DURATION, measured, spread, summa
 from digital_experiments.study.plans import CONFIRMATION, Plan
 from digital_experiments.study.power import replicates_needed
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
-from digital_experiments.views import for_json
+from digital_experiments.views import for_json, plain_number
 
 if TYPE_CHECKING:
     import pandas
@@ -203,15 +203,25 @@ class Outcome:
         P-values are corrected for the number of all hypotheses of the plan; those of hypotheses
         that came later for the number of both.
         """
-        plan = self.plan
-        later = [h for h in self.hypotheses if h not in self.planned]
-        found = verdicts(self.planned, self._cells, plan.replicates, plan.correction)
-        if later:
-            both = [*self.planned, *later]
-            more = verdicts(both, self._cells, plan.replicates, plan.correction)
-            found += more[len(found) :]
-        asked = [v for h in self.hypotheses for v in found if v.hypothesis == h]
+        asked = [v for h in self.hypotheses for v in self._together(h) if v.hypothesis == h]
         return judged(asked, self.integrity, self.planned)
+
+    def _together(self, hypothesis: Hypothesis) -> list[Verdict]:
+        """The verdicts whose number a hypothesis is corrected for, its own among them."""
+        return self._of_plan if hypothesis in self.planned else self._of_both
+
+    @cached_property
+    def _of_plan(self) -> list[Verdict]:
+        return self._found(self.planned)
+
+    @cached_property
+    def _of_both(self) -> list[Verdict]:
+        later = [h for h in self.hypotheses if h not in self.planned]
+        return self._found([*self.planned, *later])
+
+    def _found(self, hypotheses: Sequence[Hypothesis]) -> list[Verdict]:
+        plan = self.plan
+        return verdicts(hypotheses, self._cells, plan.replicates, plan.correction)
 
     @cached_property
     def integrity(self) -> Integrity:
@@ -287,14 +297,16 @@ class Outcome:
         one = self._by_number(left)
         other = dict.fromkeys(one, right) if isinstance(right, float) else self._by_number(right)
         paired = asked.paired is not False or isinstance(right, float)
-        if isinstance(effect, bool) or not isinstance(effect, (int, float)):
+        given: Any = plain_number(effect)
+        true = effect if given is None else given
+        if isinstance(true, bool) or not isinstance(true, (int, float)):
             raise ValueError(
                 f"effect must be a number, in the units of the metric, not {effect!r}."
             )
-        asked_for = [v for v in self.verdicts if v.p is not None or v.sides is not None]
-        tested = len(asked_for) if self.plan.correction else 1
+        together = self._together(asked) if self.plan.correction else [verdict]
+        tested = sum(v.p is not None or v.sides is not None for v in together)
         return replicates_needed(
-            -effect if asked.operator.startswith("<") else effect,
+            -true if asked.operator.startswith("<") else true,
             spread(one, other, paired, verdict.name),
             power=power,
             alpha=asked.alpha / max(1, tested),
@@ -402,9 +414,7 @@ class Outcome:
             :meth:`Study.validate` says.
         """
         from digital_experiments.study.confirm import confirmed
-        from digital_experiments.study.session import refuse_in_loop
 
-        refuse_in_loop("await outcome.aconfirm(...)")
         asked = distinct(hypotheses)
         return confirmed(self, asked, replicates, seed, name, how)
 

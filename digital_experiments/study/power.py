@@ -80,6 +80,8 @@ def replicates_needed(
     high = 2
     while smallest_p(test, paired, high, high, side) > alpha:
         high += 1
+    if not deviation > 0 and test == "welch":
+        raise ValueError("There is no spread to go by, and a t test needs values that vary.")
     if not deviation > 0:
         return high
 

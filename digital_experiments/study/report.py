@@ -64,10 +64,14 @@ def lead(outcome: Outcome) -> str:
     done = len(outcome.replicates) - len(outcome.errors)
     failed = f", {len(outcome.errors)} did not" if outcome.errors else ""
     return (
-        f"Study {plan.study}, version {outcome.version}{kind}: {len(plan.conditions)} conditions x "
+        f"Study {plan.study}, version {outcome.version}{kind}: {_counted(len(plan.conditions))} x "
         f"{plan.replicates} replicates, seed {plan.seed}. {done} of {plan.size} runs "
         f"completed{failed}."
     )
+
+
+def _counted(conditions: int) -> str:
+    return "1 condition" if conditions == 1 else f"{conditions} conditions"
 
 
 def conditions(outcome: Outcome) -> Table:

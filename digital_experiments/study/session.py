@@ -61,6 +61,8 @@ class Session:
     explored : list of str
         Of a confirmation the plans whose seeds it must not use, as ``<study>/<id>``; first of all
         the one that it confirms.
+    begun : Plan, optional
+        Of a confirmation the plan that it goes on with.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Session:
         progress: Any,
         how: dict[str, Any],
         explored: Sequence[str] = (),
+        begun: Plan | None = None,
     ) -> None:
         checked_choice("strategy", strategy, STRATEGIES)
         self.study = study
@@ -77,6 +80,7 @@ class Session:
         self.progress = progress
         self.how = checked_how(how, "study")
         self.explored = explored
+        self.begun = begun
         self.conditions = study.conditions
         self.experiment = study.seeded()
         self.done: list[Replicate] = []
@@ -162,8 +166,9 @@ class Session:
     def _planned(self) -> tuple[Plan, list[Replicate]]:
         """The plan, written, and what is known of its runs already."""
         plans = self.study.plans
-        newest = next((p for p in reversed(plans.all()) if self._is_alike(p)), None)
-        old = newest if self.strategy == "resume" else None
+        old = self.begun
+        if self.strategy == "resume" and not self.explored:
+            old = next((p for p in reversed(plans.all()) if p.kind == self._kind), None)
         plan = self._new_plan(old)
         if old is not None and self._may_continue(old, plan):
             if _same(old, plan):
@@ -173,10 +178,6 @@ class Session:
             _log.info("study %s: nothing of plan %s can be used", self.study.name, old.id)
         plans.write(plan)
         return plan, self.study.replicates_of(plan) if plan.continues else []
-
-    def _is_alike(self, plan: Plan) -> bool:
-        """Whether a plan is of the same kind, and a confirmation of the same."""
-        return plan.kind == self._kind and plan.explored[:1] == list(self.explored[:1])
 
     @property
     def _kind(self) -> str:

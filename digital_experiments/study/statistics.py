@@ -189,7 +189,7 @@ def _obstacle(
         return "Fisher's test is for metrics that are 0 or 1, or False or True"
     if test == "fisher" and any(against for _, against in sides):
         return NO_MARGINS
-    if test == "welch" and not _varies(a, b, paired):
+    if test == "welch" and not varies(a, b, paired):
         return "the values do not vary, which a t test needs; a permutation test does not"
     least = max(smallest_p(test, paired, len(a), len(b), side) for side, _ in sides)
     if least > alpha:
@@ -344,7 +344,7 @@ def difference_interval(
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan
     (x, y), power = _scaled(a, b)
-    if not _varies(a, b, paired):
+    if not varies(a, b, paired):
         middle = _mean(x - y) if paired else _mean(x) - _mean(y)
         return (float(np.ldexp(middle, power)),) * 2
     if method == "t":
@@ -414,7 +414,7 @@ def hedges_g(one: Sequence[float] | Sample, other: Sequence[float] | Sample) -> 
     freedom = len(a) + len(b) - 2
     if min(len(a), len(b)) < 2:
         return None
-    if not _varies(a, b, paired=False):
+    if not varies(a, b, paired=False):
         return None
     (a, b), _ = _scaled(a, b)
     squares = (len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)
@@ -513,7 +513,7 @@ def _mean(values: Sample) -> float:
     return float(np.mean(values)) if len(values) else math.nan
 
 
-def _varies(a: Sample, b: Sample, paired: bool) -> bool:
+def varies(a: Sample, b: Sample, paired: bool) -> bool:
     """Whether there is any spread about the difference of two means."""
     if paired:
         return not _is_flat(a - b, _errors(a) + _errors(b))

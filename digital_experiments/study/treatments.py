@@ -126,7 +126,9 @@ def _own_container(value: Any, memo: dict[int, Any]) -> Any:
         memo[id(value)] = items
         items.extend(_own_container(item, memo) for item in value)
         return items
-    return value
+    if type(value) is tuple:
+        return tuple([_own_container(item, memo) for item in value])
+    return set(value) if type(value) is set else value
 
 
 def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
@@ -148,6 +150,8 @@ def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
         return items
     if kind is tuple:
         return tuple([_copy_of(item, memo) for item in value])
+    if not getattr(value, "__dict__", True):
+        return value  # it has nothing that could change, and may be known by identity
     try:
         return deepcopy(value, memo)
     except Exception:  # objects of the user's may raise anything

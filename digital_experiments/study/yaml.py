@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -205,7 +206,14 @@ def _workers(file: Path, node: Any) -> int | None:
 
 
 def _executor(file: Path, node: Any) -> Any:
-    return checked_name(str(_constructed(file, node)))
+    value = _constructed(file, node)
+    return "serial" if value is None else checked_name(str(value))
+
+
+def _text(file: Path, node: Any) -> Any:
+    """A text, also one that looks like a number."""
+    value = _constructed(file, node)
+    return node.value if isinstance(value, (bool, int, float)) else value
 
 
 _PARTS: dict[str, Callable[[Path, Any], Any]] = {
@@ -215,6 +223,8 @@ _PARTS: dict[str, Callable[[Path, Any], Any]] = {
     "retention": _retention,
     "executor": _executor,
     "workers": _workers,
+    "name": _text,
+    "description": _text,
 }
 
 
@@ -230,8 +240,8 @@ def _composed(file: Path) -> Any:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark is not None else 1
         raise InvalidStudy(f"{_at(file, line)}: {problem.problem}.") from None
-    except yaml.YAMLError as problem:
-        raise InvalidStudy(f"{file} is no YAML: {problem}") from None
+    except (yaml.YAMLError, RecursionError) as problem:
+        raise InvalidStudy(f"{file} is no YAML that can be read: {problem}") from None
     if not isinstance(node, yaml.MappingNode):
         raise InvalidStudy(f"{file} is no study: it must hold 'experiment: train.py:train'.")
     _refuse_twice(file, node, set())
@@ -250,12 +260,14 @@ def _refuse_twice(file: Path, node: Any, seen: set[int]) -> None:
         parts = node.value
     elif isinstance(node, yaml.MappingNode):
         parts = [value for _, value in node.value]
-        names: set[str] = set()
+        names: set[tuple[str, str]] = set()
         for key, _ in node.value:
-            if key.value in names and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if (key.tag, key.value) in names:
                 line = key.start_mark.line + 1
                 raise InvalidStudy(f"{_at(file, line)}: {key.value!r} is there twice.")
-            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            names.add((key.tag, key.value))
     for part in parts:
         _refuse_twice(file, part, seen)
 
@@ -272,6 +284,8 @@ def _entries(file: Path, node: Any, what: str) -> dict[str, tuple[Any, int]]:
         here = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
             raise InvalidStudy(f"{_at(file, here)}: the names in {what} must be texts.")
+        if key.value in found:
+            raise InvalidStudy(f"{_at(file, here)}: {key.value!r} is there twice.")
         found[key.value] = value, here
     return found
 
@@ -362,7 +376,8 @@ def write(study: Study, path: str | os.PathLike[str] | None) -> str:
     try:
         text: str = yaml.dump(told, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as problem:
-        raise InvalidStudy(f"The study holds what YAML can't keep: {problem}.") from None
+        what = ", ".join(str(part) for part in problem.args)
+        raise InvalidStudy(f"The study holds what YAML can't keep: {what}.") from None
     if path is not None:
         save(path, text.encode())
     return text
@@ -382,6 +397,9 @@ def _dumper() -> Any:
         raise yaml.YAMLError(f"a {type(value).__name__}, {value!r:.80}")
 
     Dumper.add_representer(tuple, refuse)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        Dumper.add_multi_representer(numpy.generic, lambda to, n: to.represent_data(n.item()))
     return Dumper
 
 

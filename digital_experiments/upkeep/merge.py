@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from digital_experiments.errors import DamagedRecord, InvalidName
 from digital_experiments.files import make_folder, read_bytes, remove, write_atomic
 from digital_experiments.followed import follower_of
+from digital_experiments.forks import ForkedLock
 from digital_experiments.ids import check_id, new_id
 from digital_experiments.locks import Lock
 from digital_experiments.observation import check_record
@@ -31,7 +31,7 @@ from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
 
-_merging = threading.Lock()  # two into one store would meet in the same folders
+_merging = ForkedLock()  # two into one store would meet in the same folders
 
 
 @dataclass

@@ -27,7 +27,13 @@ from digital_experiments import (
     step,
 )
 from digital_experiments.callbacks import Seed
-from digital_experiments.controllers import GridSearch, RandomSearch
+from digital_experiments.controllers import (
+    GridSearch,
+    LatinHypercube,
+    OptunaSearch,
+    RandomSearch,
+    Sobol,
+)
 from digital_experiments.errors import (
     DamagedRecord,
     DigitalExperimentsWarning,
@@ -874,12 +880,6 @@ def test_what_is_wrong_is_said_where_it_is_asked_for(draw: Experiment[..., Any])
     with pytest.raises(ValueError, match="alpha must be a number"):
         outcome.summary(alpha=2)
 
-    async def confirming() -> None:
-        outcome.confirm("a.x > baseline.x", 3)
-
-    with pytest.raises(RuntimeError, match="aconfirm"):
-        asyncio.run(confirming())
-
     class Model:
         @experiment(root="model")
         def fit(self) -> float:
@@ -923,3 +923,156 @@ def test_differences_beyond_all_floats_are_tested_quietly() -> None:
         found = compared(huge, [-v for v in huge], alternative="greater", test=test, paired=True)
         assert found.p is not None
         assert 0 < found.p <= 1
+
+
+@pytest.fixture
+def hill() -> Experiment[..., Any]:
+    @experiment(root="hill")
+    def hill(a: float = 1.0, seed: int = 0) -> dict[str, float]:
+        return {"energy": (a - 2) ** 2, "score": -((a - 2) ** 2)}
+
+    return hill
+
+
+def test_an_objective_is_wanted_as_the_controller_says(hill: Experiment[..., Any]) -> None:
+    pytest.importorskip("optuna")
+    for number, objective in enumerate((None, "energy", "result.energy")):
+        search = OptunaSearch(a=(0.0, 4.0), minimise="result.energy", seed=1)
+        study = Study(hill, seed=1, name=f"s{number}")
+        assert study.optimise(search, trials=8, objective=objective).score < 0.5
+
+
+class Line:
+    """A controller that keeps to itself what it was made with, and what it has seen."""
+
+    __slots__ = ("_high", "_low", "seen")
+
+    def __init__(self, low: float, high: float) -> None:
+        self._low, self._high = low, high
+        self.seen: list[float] = []
+
+    def control(self, search: Any, n: int, executor: Any = None, workers: Any = None) -> None:
+        for a in np.linspace(self._low, self._high, n):
+            self.seen.append(float(a))
+            list(search.imap([{"a": float(a)}], executor, workers))
+
+
+def test_a_search_is_known_again_by_what_its_controller_was_made_with(
+    hill: Experiment[..., Any],
+) -> None:
+    study = Study(hill, seed=1)
+    lines = Line(5, 6), Line(1, 2)
+    for line in (*lines, *lines):
+        study.optimise(line, trials=3, objective="energy", direction="min")
+    assert len(study.versions()) == 2
+    stats = pytest.importorskip("scipy.stats")
+    for _ in range(2):
+        np.random.random()
+        study.optimise(RandomSearch(a=stats.uniform(0, 4), seed=3), 3, objective="energy")
+    assert [version.complete for version in study.versions()] == [True] * 3
+    study.optimise(RandomSearch(a=stats.uniform(0, 5), seed=3), 3, objective="energy")
+    assert len(study.versions()) == 4
+
+
+def test_a_search_with_a_seed_goes_on_with_new_trials(hill: Experiment[..., Any]) -> None:
+    pytest.importorskip("optuna")
+    makers: list[Any] = [
+        lambda: OptunaSearch(a=(0.0, 4.0), minimise="result.energy", seed=3),
+        lambda: RandomSearch(a=list(range(100)), seed=3),
+        lambda: Sobol(a=(0.0, 4.0), seed=3),
+        lambda: LatinHypercube(a=(0.0, 4.0), seed=3),
+        lambda: GridSearch(a=[0.0, 1.0, 2.0, 3.0]),
+    ]
+    for number, make in enumerate(makers):
+        study = Study(hill, seed=1, name=f"s{number}")
+        for trials in (2, 4):
+            study.optimise(make(), trials=trials, objective="energy", direction="min")
+        runs = study.runs_of(study.plans.all()[0].id)
+        assert len({run.config["a"] for run in runs}) == 4, make()
+
+
+def test_a_cached_step_that_changes_its_input_is_not_kept() -> None:
+    @step(cache=True)
+    def prepared(rng: Any) -> float:
+        return float(rng.normal())
+
+    @experiment(root="drawn")
+    def drawn(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        rng = np.random.default_rng(seed)
+        return {"noise": prepared(rng), "x": k + rng.normal()}
+
+    study = Study(drawn, treatments={"same": {"k": 0.0}}, replicates=3, seed=3)
+    with pytest.warns(DigitalExperimentsWarning, match="is not cached: it changes its 'rng'"):
+        table = study.run().to_dataframe()
+    halves = [half.reset_index(drop=True) for _, half in table.groupby("treatment")]
+    assert halves[0][["x", "noise"]].equals(halves[1][["x", "noise"]])
+
+
+def test_the_last_ranker_holds(draw: Experiment[..., Any]) -> None:
+    study = Study(draw, treatments={"a": {"k": 5.0}}, replicates=6, seed=1)
+    text = "a.x > baseline.x"
+    ranked_too = study.expect(text).expect(text, ranker=lambda verdict: 1.0)
+    assert len(ranked_too.hypotheses) == 1
+    assert ranked_too.hypotheses[0].ranker is not None
+    assert len(ranked_too.run().verdicts) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a.x-baseline.x > 0.05", "a.x > baseline.x-baseline.y", "a.x - baseline.x > 0"]
+)
+def test_a_difference_is_no_metric(text: str) -> None:
+    with pytest.raises(InvalidHypothesis, match="Expected"):
+        Hypothesis(text)
+
+
+def test_the_power_is_that_of_what_is_corrected_together(draw: Experiment[..., Any]) -> None:
+    treatments = {f"t{k}": {"k": float(k)} for k in range(4)}
+    study = Study(draw, treatments=treatments, replicates=12, seed=1)
+    for k in range(4):
+        study = study.expect(f"t{k}.x > baseline.x")
+    outcome = study.run()
+    assert study.load(hypotheses="t3.x > baseline.x").power(0.8) == outcome.power(0.8, hypothesis=3)
+    alone = study.with_(hypotheses="t3.x > baseline.x").run()
+    assert alone.power(0.2) < outcome.power(0.2, hypothesis=3)
+    later = study.load(hypotheses="t3.x > 0.1").power(0.2)
+    assert later > study.with_(hypotheses="t3.x > 0.1").run().power(0.2)
+    constant = Study(draw, treatments={"a": {"k": 1.0}}, replicates=6, seed=1)
+    with pytest.raises(ValueError, match="no spread"):
+        constant.expect("a.x > baseline.x", test="welch").run().power(0.5)
+    assert outcome.power(np.float32(5.0)) == outcome.power(5.0)
+
+
+class Mark:
+    """Known by identity."""
+
+
+MARK = Mark()
+
+
+def test_what_is_known_by_identity_stays_what_it_is() -> None:
+    @experiment(root="marked")
+    def marked(opts: Any = None) -> bool:
+        return opts is MARK
+
+    outcome = Study(marked, treatments={"m": {"opts": MARK}}, seed=1).run()
+    assert [run.result for run in outcome.observations] == [False, True]
+
+
+def test_a_confirmation_is_resumed_whatever_was_confirmed_since(
+    draw: Experiment[..., Any],
+) -> None:
+    explored = Study(draw, treatments={"a": {"k": 3.0}}, replicates=4, seed=1).run()
+    first = explored.confirm("a.x > baseline.x", 8)
+    explored.confirm("a.y > baseline.y", 8, strategy="resume")
+    again = explored.confirm("a.x > baseline.x", 8, strategy="resume")
+    assert (again.version, str(again.integrity)) == (first.version, "valid")
+    other = explored.confirm("a.x > baseline.x", 8, strategy="resume", seed=77)
+    assert (other.plan.seed, other.version) == (77, 3)
+
+
+def test_names_of_verdicts_can_be_asked_for_again(draw: Experiment[..., Any]) -> None:
+    names = ("high", "high.val", "a b")
+    study = Study(draw, treatments={n: {"k": 3.0} for n in names}, replicates=6, seed=1)
+    outcome = study.expect("*.x > baseline.x").run()
+    for verdict, name in zip(outcome.verdicts, names, strict=True):
+        assert Hypothesis(verdict.name).conditions == [name, "baseline"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -230,3 +231,22 @@ def test_names_are_texts_and_numbers_numbers(folder: Path) -> None:
     assert [h.text for h in Study.from_yaml("n.yaml").hypotheses] == [
         "new.val-loss < baseline.val-loss"
     ]
+
+
+def test_texts_that_look_like_numbers_stay_texts(folder: Path) -> None:
+    (folder / "odd.py").write_text(
+        "from digital_experiments import experiment\n@experiment\ndef odd(n=0):\n    return n\n"
+    )
+    (folder / "s.yaml").write_text(
+        "experiment: odd.py:odd\nname: 2026_11_22\nexecutor: null\nbaseline: {n: {1: a, '1': b}}\n"
+    )
+    study = Study.from_yaml(folder / "s.yaml")
+    assert (study.name, study.executor) == ("2026_11_22", "serial")
+    assert study.baseline == {"n": {1: "a", "1": "b"}}
+    (folder / "deep.yaml").write_text("experiment: odd.py:odd\nbaseline: " + "[" * 5000)
+    with pytest.raises(InvalidStudy, match=r"deep\.yaml"):
+        Study.from_yaml(folder / "deep.yaml")
+    plain = study.with_(baseline={"n": np.float64(0.5)})
+    assert "n: 0.5" in plain.to_yaml()
+    with pytest.raises(InvalidStudy, match="can't keep: cannot represent an object"):
+        study.with_(baseline={"n": object()}).to_yaml()

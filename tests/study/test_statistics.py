@@ -188,7 +188,9 @@ def test_power_that_can_not_be_had_is_told() -> None:
         replicates_needed(0.5, 1.0, power=1.0)
     with pytest.raises(ValueError, match="More than 10,000,000 replicates"):
         replicates_needed(1e-9, 1.0)
-    assert replicates_needed(1.0, 0.0) == 2
+    with pytest.raises(ValueError, match="no spread to go by"):
+        replicates_needed(1.0, 0.0)
+    assert replicates_needed(1.0, 0.0, operator=">", test="permutation") == 5
 
 
 def test_what_can_not_be_tested_is_told() -> None:
