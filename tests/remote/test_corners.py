@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from digital_experiments.errors import (
     InvalidName,
     OfflineWarning,
     RootError,
+    StoreNotFound,
 )
 from digital_experiments.remote import Place, located
 from digital_experiments.remote.buckets import Bucket
@@ -84,6 +86,26 @@ def test_experiments_of_odd_names_are_kept_apart(
     assert sorted(path.name for path in Path("pulled").iterdir()) == sorted(names)
 
 
+def square_of(name: str) -> Any:
+    @experiment(name=name)
+    def square(x: int) -> int:
+        return x * x
+
+    square(1)
+    return square
+
+
+def test_a_name_is_looked_for_in_the_shared_root(
+    s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Registry(s3).push(square_of("mine"))
+    shutil.rmtree("experiments")
+    monkeypatch.setenv("DE_ROOT", s3)
+    assert len(open_experiment("mine").observations()) == 1
+    with pytest.raises(StoreNotFound):
+        open_experiment("yours")
+
+
 def test_a_uri_means_what_it_says(s3: str, folder: Path) -> None:
     @experiment(root=f"{s3}/a%20b")
     def square(x: int) -> int:
@@ -91,6 +113,8 @@ def test_a_uri_means_what_it_says(s3: str, folder: Path) -> None:
 
     square(2)
     assert bucket(s3).here("")[1] == ["a%20b"]
+    there = Registry(s3).push(square_of("a#b?"))
+    assert len(open_experiment(there).observations()) == 1
     for wrong in (f"s3://{BUCKET}:99/x", "s3://bucket/one\ntwo"):
         with pytest.raises(ValueError, match=r"bucket|line breaks"):
             Registry(wrong)

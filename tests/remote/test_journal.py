@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,10 +19,11 @@ from click.testing import CliRunner
 from s3_server import BUCKET, Server
 
 from digital_experiments import Registry, experiment, open_experiment, start_run
+from digital_experiments.backends import JSONBackend
 from digital_experiments.cli import main
 from digital_experiments.errors import OfflineWarning
 from digital_experiments.remote import Place, journal, located
-from digital_experiments.remote.opening import folder_for
+from digital_experiments.remote.opening import bucket_of, folder_for
 
 WORKER = """
 import os, signal, sys
@@ -216,3 +218,73 @@ def test_a_run_that_nobody_has_looked_at_is_pushed_on(s3: str, folder: Path) -> 
     Registry(f"{s3}/one").delete("train")
     with pytest.raises(ValueError, match="it was deleted, or still runs"):
         Registry(f"{s3}/three").push(run.observation)
+
+
+def test_what_was_removed_does_not_come_back_from_a_worker_that_lives(
+    s3: str, folder: Path
+) -> None:
+    root = f"{s3}/train"
+    beside = worker(root, 3)
+    looking = "import sys; from digital_experiments import open_experiment as o; "
+    looking += "print(len(o(sys.argv[1]).observations()))"
+
+    def look() -> str:
+        words = [sys.executable, "-c", looking, root]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert look() == "3"
+    store = open_experiment(root)
+    replaced, removed = store.observations()[:2]
+    other = folder / "other" / "train"
+    JSONBackend(other).record(replaced._replace(result=99))
+    Registry(s3).push(open_experiment(other), overwrite=True)
+    place = located(root)
+    assert isinstance(place, Place)
+    bucket_of(place).remove(f"{removed.id}.pkl")
+    assert [look(), look(), look()] == ["2", "2", "2"]
+    assert set(bucket_of(place).here("")[0]) & {f"{replaced.id}.pkl", f"{removed.id}.pkl"} == set()
+    assert store.check().records == 2
+    end(beside)
+    assert look() == "2"
+
+
+def test_a_child_that_is_forked_while_we_push_can_push_too(s3: str, folder: Path) -> None:
+    Path("forked.py").write_text(
+        "import os, sys, threading, time, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from digital_experiments import Registry, experiment\n"
+        "@experiment(root='many/train')\n"
+        "def train(x):\n    return x\n"
+        "@experiment(root='few/small')\n"
+        "def small(x):\n    return x\n"
+        "for x in range(200):\n    train(x)\n"
+        "small(1)\n"
+        "pushing = threading.Thread(target=lambda: Registry(sys.argv[1]).push(train))\n"
+        "pushing.start()\n"
+        "time.sleep(0.1)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n    Registry('elsewhere').push(small)\n    os._exit(7)\n"
+        "pushing.join()\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    words = [sys.executable, "forked.py", s3]
+    told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "7\n", told.stderr
+
+
+def test_on_a_full_disk_what_is_there_is_shown(
+    s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"{s3}/train"
+    end(worker(root, 2))
+    assert len(values(root)) == 2
+    end(worker(root, 3))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_here", full)
+        with pytest.warns(OfflineWarning, match="can't be written.*a file.*Make room"):
+            assert len(values(root)) == 2
+    assert len(values(root)) == 5
