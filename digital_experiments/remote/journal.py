@@ -64,8 +64,9 @@ class Journal:
         """The journal of this process: a new one if it has none, or somebody removed it."""
         if self._file is not None:
             descriptor, _ = self._file
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
+            with suppress(OSError):  # on a network it may have been removed by another machine
+                if os.fstat(descriptor).st_nlink:
+                    return descriptor
             os.close(descriptor)
         self._file, self._size = new_temporary(self._journals, new_id()), 0
         return self._file[0]
@@ -76,10 +77,13 @@ class Journal:
         for name, lives in list(temporary_files(self._journals)):
             path = f"{self._journals}/{name}"
             with suppress(FileNotFoundError):  # settled by somebody else meanwhile
-                self._make_files(path)
+                begun = _how_far(path)
+                end = self._make_files(path, begun)
                 if name == ended or not lives:
                     for left in (path, path + _READ):
                         os.unlink(left)
+                elif end > begun:  # who has made files may since have removed some
+                    write_here(self._journals, name + _READ, b"%d" % end)
 
     def _end(self) -> str | None:
         """End the journal of this process; its name."""
@@ -91,21 +95,17 @@ class Journal:
             os.close(descriptor)
             return os.path.basename(path)
 
-    def _make_files(self, path: str) -> None:
-        """Make files of the records that have come to a journal since anybody last read it.
-
-        How far it was read is kept: who has a file may since have removed it.
-        """
+    def _make_files(self, path: str, begun: int) -> int:
+        """Make files of the records that a journal has from a place on; the place of its end."""
         with open(path, "rb") as file:
-            begun = end = file.seek(_how_far(path))
+            end = file.seek(begun)
             data = file.read()
         gone = purged(self._folder) if data else set()
         for name, record, end_of_it in _entries(data):
             if id_of(name) not in gone and not self._has(name):
                 write_here(self._folder, name, record)
             end = begun + end_of_it
-        if end > begun:
-            write_here(*os.path.split(path + _READ), b"%d" % end)
+        return end
 
     def _has(self, name: str) -> bool:
         """Whether a record has a file: in the store, in its trash, or set aside as damaged."""

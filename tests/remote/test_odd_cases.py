@@ -166,7 +166,7 @@ def test_a_look_that_overlaps_another_takes_no_run_of_ours_away(
     listed = kind.stamps
 
     def sibling(does: str) -> None:
-        begin = "import sys; sys.path[:0] = sys.argv[2:]; from test_corners import fit; "
+        begin = "import sys; sys.path[:0] = sys.argv[2:]; from test_odd_cases import fit; "
         here = Path(__file__).parent
         words = [sys.executable, "-c", begin + does, root, str(here), str(here.parent)]
         subprocess.run(words, check=True)
