@@ -100,11 +100,12 @@ def seed_generators(seed: int) -> None:
     seed : int
         From 0 to 2**32 - 1.
     """
-    for seeder in _seeders():
-        seeder(seed)
-    seed_torch = getattr(sys.modules.get("torch"), "manual_seed", None)
-    if seed_torch is not None:  # else it is not imported, or just being imported
-        seed_torch(seed)
+    seed_random, seed_numpy = _seeders()
+    seed_random(seed)
+    seed_numpy(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "manual_seed"):  # else it is just being imported
+        torch.manual_seed(seed)
 
 
 @contextmanager
