@@ -305,7 +305,11 @@ class Registry:
         new = wanted - _ids_in(target) - set(trashed(target)) - purged(target)
         if variant is not None:  # before they come, so that they are never in another
             _tag(target, new, variant)
-        done = merge(target, source, ids, overwrite, self.trust)
+        try:
+            done = merge(target, source, ids, overwrite, self.trust)
+        finally:
+            if variant is not None:
+                _untag_missing(target, new, variant)
         if variant is not None:
             _put_into(there, wanted - new, variant)
         return there.uri, done
@@ -485,6 +489,14 @@ def _tag(root: str, ids: Iterable[str], variant: str) -> None:
             known = read_notes(root, id).get(id)
             if known is None or not known.tags.get(tag):
                 add_note(root, id, tags=[tag])
+
+
+def _untag_missing(root: str, ids: Iterable[str], variant: str) -> None:
+    """Take the tag back from runs that have not come."""
+    flights = in_flight(root)
+    for id in sorted(set(ids) - _ids_in(root) - flights.keys()):
+        with suppress(OSError):
+            add_note(root, id, untag=[_MARK + variant])
 
 
 def _put_into(store: StoredExperiment, ids: set[str], variant: str) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_GENERATORS = ("Generator", "Random", "RandomState", "SystemRandom")
 _PLAIN = (bool, int, float, str, type(None))
 _PAUSE = 0.02  # seconds between two tries of a task to have a claim
 _LONG = 80  # characters of a text that is shown as it is
@@ -76,7 +77,7 @@ class StepCall:
         return True
 
     def keep(self, key: str) -> None:
-        """Put the value into the cache, unless making it has changed what it was made of."""
+        """Put the value into the cache, unless it was drawn from a generator that was given."""
         changed = [
             name for name, was in self.facts["inputs"].items() if self._has_changed(name, was)
         ]
@@ -92,8 +93,9 @@ class StepCall:
             self.run.fault(f"The value of step {self.name!r} can't be cached: {problem}.")
 
     def _has_changed(self, name: str, was: str | None) -> bool:
+        """Whether a generator of random numbers has been drawn from."""
         value = self.config[name]
-        return not _is_plain(value) and _digest(value) != was
+        return type(value).__name__ in _GENERATORS and _digest(value) != was
 
     def drawing(self, key: str) -> AbstractContextManager[None]:
         """Around the making of a value that is kept: in a run with a seed it draws by its key.

@@ -74,8 +74,15 @@ class Controller(ABC):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep what it is made with: by that a search knows it again."""
         made = super().__new__(cls)
-        made._made_with = (args, kwargs)
+        object.__setattr__(made, "_made_with", (args, kwargs))  # also of a frozen one
         return made
+
+    def __getstate__(self) -> object:
+        """What is pickled: not what it was made with, which may be an iterator."""
+        state = super().__getstate__()
+        if not isinstance(state, dict):
+            return state
+        return {name: value for name, value in state.items() if name != "_made_with"}
 
     @abstractmethod
     def suggest(self, experiment: Any) -> dict[str, Any] | None:

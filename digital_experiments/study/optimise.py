@@ -108,12 +108,10 @@ def _content(value: Any) -> Any:
         return [_content(item) for item in value]
     if kind is dict:
         return [[_content(key), _content(item)] for key, item in value.items()]
-    if hasattr(value, "rvs"):  # a distribution of SciPy's holds a generator too
-        parts = (getattr(value, name, None) for name in ("args", "kwds"))
-        return [
-            getattr(getattr(value, "dist", None), "name", type_name(kind)),
-            *map(_content, parts),
-        ]
+    if hasattr(value, "rvs"):  # a distribution, which may hold a generator too
+        if hasattr(value, "dist"):
+            return [value.dist.name, _content(value.args), _content(value.kwds)]
+        return [type_name(kind), _content(getattr(value, "__dict__", {}))]
     if not (kind in PLAIN_SCALARS or kind.__module__ == "numpy" or isinstance(value, _FUNCTIONS)):
         return type_name(kind)
     try:

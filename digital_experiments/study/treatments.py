@@ -150,12 +150,16 @@ def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
         return items
     if kind is tuple:
         return tuple([_copy_of(item, memo) for item in value])
-    if not getattr(value, "__dict__", True):
-        return value  # it has nothing that could change, and may be known by identity
     try:
-        return deepcopy(value, memo)
+        return value if _is_empty(value) else deepcopy(value, memo)
     except Exception:  # objects of the user's may raise anything
         return value
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether an object holds nothing that could change: it may be known by identity."""
+    made = value.__reduce_ex__(2)
+    return isinstance(made, tuple) and made[1] == (type(value),) and not any(made[2:])
 
 
 def as_treatments(given: object) -> dict[str, Treatment]:

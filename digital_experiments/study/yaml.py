@@ -320,7 +320,7 @@ def _loader() -> Any:
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     Loader.add_implicit_resolver(bools, re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
-    integer = re.compile(r"^[-+]?(?:0|[1-9][\d_]*|0x[\da-fA-F_]+)$")
+    integer = re.compile(r"^[-+]?(?:0|[1-9]\d*(?:_\d+)*|0x[\da-fA-F]+(?:_[\da-fA-F]+)*)$")
     Loader.add_implicit_resolver(whole, integer, list("-+0123456789"))
     number = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.\d+(?:[eE][-+]?\d+)?"
     Loader.add_implicit_resolver(

@@ -249,6 +249,24 @@ def test_a_push_that_was_interrupted_puts_nothing_into_another_variant(
     assert len(team.runs("train", "main")) == 1
 
 
+def test_a_push_that_fails_leaves_no_tags(
+    registry: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from digital_experiments import registry as room
+
+    train = square_of("train")
+
+    def fails(*_: Any) -> None:
+        raise OSError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "merge", fails)
+        with pytest.raises(OSError, match="away"):
+            Registry(registry).push(train, variant="wrong")
+    Registry(registry).push(train, variant="right")
+    assert Registry(registry).variants("train") == ["right"]
+
+
 def test_credentials_of_a_server_are_not_kept(server: Server, s3: str, folder: Path) -> None:
     secret = uuid4().hex
     hidden = server.endpoint.replace("://", f"://user:{secret}@")

@@ -6,8 +6,12 @@ import asyncio
 import itertools
 import json
 import math
+import pickle
 import random
+from collections import Counter, OrderedDict, defaultdict
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from digital_experiments import (
 )
 from digital_experiments.callbacks import Seed
 from digital_experiments.controllers import (
+    Controller,
     GridSearch,
     LatinHypercube,
     OptunaSearch,
@@ -1076,3 +1081,54 @@ def test_names_of_verdicts_can_be_asked_for_again(draw: Experiment[..., Any]) ->
     outcome = study.expect("*.x > baseline.x").run()
     for verdict, name in zip(outcome.verdicts, names, strict=True):
         assert Hypothesis(verdict.name).conditions == [name, "baseline"]
+
+
+def test_what_holds_something_is_a_value_of_its_own_in_each_run() -> None:
+    @experiment(root="counted")
+    def counted(opts: Any = None, k: int = 0) -> int:
+        opts["n"] += 1
+        return int(opts["n"])
+
+    for made in (OrderedDict(n=0), Counter(n=0), defaultdict(int)):
+        study = Study(counted, {"opts": made}, treatments={"a": {"k": 1}}, replicates=2, seed=1)
+        assert {run.result for run in study.run().observations} == {1}
+
+
+def test_controllers_of_any_make_will_do(draw: Experiment[..., Any]) -> None:
+    @dataclass(frozen=True)
+    class Frozen(Controller):
+        k: float
+
+        def suggest(self, experiment: Any) -> dict[str, Any]:
+            return {"k": self.k}
+
+    study = Study(draw, seed=1)
+    for k in (1.0, 2.0):
+        assert study.optimise(Frozen(k), 1, objective="x").config({})["k"] == k
+    grid = GridSearch(k=(float(k) for k in range(3)))
+    assert pickle.loads(pickle.dumps(grid)).dimensions == {"k": [0.0, 1.0, 2.0]}
+    stats = pytest.importorskip("scipy.stats")
+    for values in ([1, 2], [30, 40]):
+        drawn = stats.rv_discrete(values=(values, [0.5, 0.5]))
+        best = study.optimise(RandomSearch(seed=1, k=drawn), 3, objective="x", direction="max")
+        assert best.config({})["k"] in values
+
+
+def test_a_cached_step_may_fill_what_its_input_remembers() -> None:
+    class Data:
+        @cached_property
+        def total(self) -> int:
+            return 6
+
+    calls = []
+
+    @step(cache=True)
+    def prepared(data: Data) -> int:
+        calls.append(1)
+        return data.total
+
+    @experiment(root="lazy")
+    def lazy(k: int) -> int:
+        return prepared(Data())
+
+    assert [lazy(1), lazy(2), len(calls)] == [6, 6, 1]

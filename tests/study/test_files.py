@@ -221,6 +221,8 @@ def test_names_are_texts_and_numbers_numbers(folder: Path) -> None:
         "true": {"n": 1000, "m": 0},
         "~": {"n": 0, "m": 16},
     }
+    (folder / "u.yaml").write_text("experiment: odd.py:odd\nbaseline: {n: [0x_, 1_, 1_0, 0xF_F]}\n")
+    assert Study.from_yaml(folder / "u.yaml").baseline == {"n": ["0x_", "1_", 10, 255]}
     for text in ("workers: two", "workers: -2"):
         (folder / "t.yaml").write_text(f"experiment: odd.py:odd\n{text}\n")
         with pytest.raises(InvalidStudy, match="line 2: workers must be a number"):
