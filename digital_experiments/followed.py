@@ -1,8 +1,8 @@
 """Folders whose changes somebody carries on: the working copies of buckets. Knows no bucket.
 
 A store on a bucket is worked on in a folder of this machine. Whoever keeps that folder registers
-here; :mod:`digital_experiments.files` then tells of what is written, moved and removed in it, and
-asks for what is missing.
+here; :mod:`digital_experiments.files` then tells of what is written, moved and removed in it, lets
+it take over what is to be written, and asks for what is missing.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,13 @@ from digital_experiments.observations import Observations
 from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.selection import checked_limit
 from digital_experiments.store.flight import in_flight
-from digital_experiments.store.notes import add_note, read_notes
 from digital_experiments.store.records import purged, record_names
 from digital_experiments.stored import StoredExperiment
 from digital_experiments.storekeeping import Storekeeping
 from digital_experiments.stores import DEFAULT_REGISTRY, is_store, open_experiment, stores_in
 from digital_experiments.upkeep import Merged, merge, trashed
+from digital_experiments.variants import MAIN, coming, put_into, variants_of
 
-MAIN = "main"
-_MARK = "variant:"
 What = Observation | Storekeeping | Iterable[Observation]
 
 
@@ -232,7 +230,7 @@ class Registry:
             with suppress(LookupError):  # it has no such column
                 found += self.open(name).observations(where=where, **selection)
         if variant is not None:
-            found = [run for run in found if variant in _variants_of(run)]
+            found = [run for run in found if variant in variants_of(run)]
         found.sort(key=lambda run: run.id, reverse=True)
         return Observations(found[:most])
 
@@ -290,28 +288,15 @@ class Registry:
         target = self._working_folder(name)
         if Path(source).resolve() == Path(target).resolve():
             raise ValueError(f"{name!r} is in {self.uri} already: that is where it comes from.")
-        there_now = _pushable(source)
-        wanted = there_now if ids is None else set(ids)
-        if not wanted:
-            raise ValueError(f"There is nothing to push: {name!r} has no runs.")
-        if not wanted <= there_now:
-            gone = sorted(wanted - there_now)
-            raise ValueError(
-                f"{len(gone)} of what is to be pushed is not in {shown_name(source)}: it was "
-                f"deleted, or still runs. The first is {gone[0]!r}."
-            )
+        wanted = _wanted(source, name, ids)
         there = StoredExperiment(PickleBackend(Path(target)))
+        if variant is None:
+            return there.uri, merge(target, source, ids, overwrite, self.trust)
         there._folder("push")  # as it is now
         new = wanted - _ids_in(target) - set(trashed(target)) - purged(target)
-        if variant is not None:  # before they come, so that they are never in another
-            _tag(target, new, variant)
-        try:
+        with coming(target, new, variant):
             done = merge(target, source, ids, overwrite, self.trust)
-        finally:
-            if variant is not None:
-                _untag_missing(target, new, variant)
-        if variant is not None:
-            _put_into(there, wanted - new, variant)
+        put_into(there, wanted - new, variant)
         return there.uri, done
 
     def pull(
@@ -410,7 +395,7 @@ class Registry:
     def _only(self, store: StoredExperiment, run_id: str) -> str:
         """A variant of a run."""
         try:
-            return _variants_of(store.load(run_id))[0]
+            return variants_of(store.load(run_id))[0]
         except ObservationNotFound as problem:
             raise FileNotFoundError(str(problem)) from problem
 
@@ -426,7 +411,7 @@ class Registry:
         """The runs of each variant, the oldest first."""
         found: dict[str, list[Observation]] = {}
         for run in store.observations(status=None):
-            for variant in _variants_of(run):
+            for variant in variants_of(run):
                 found.setdefault(variant, []).append(run)
         return found
 
@@ -460,56 +445,30 @@ class Registry:
         return f"<b>{html.escape(self.uri)}</b><table><tr>{heads}</tr>{rows}</table>"
 
 
-def _variants_of(run: Observation) -> list[str]:
-    """The variants that a run belongs to."""
-    pushed = [tag.removeprefix(_MARK) for tag in run.tags if tag.startswith(_MARK)]
-    own = run.facts.get("variant")
-    return pushed or [own if isinstance(own, str) else MAIN]
+def _wanted(source: str, name: str, ids: list[str] | None) -> set[str]:
+    """The ids of what is to be pushed: recorded, or lost.
 
-
-def _pushable(root: str) -> set[str]:
-    """The ids of what a store has recorded, and of what was lost."""
-    follower = follower_of(root)
-    if follower is not None:
-        follower.refresh()
-    flights = in_flight(root).items()
-    return _ids_in(root) | {id for id, r in flights if r["metadata"]["status"] == "lost"}
+    Raises
+    ------
+    ValueError
+        If there is nothing, or not all of it is there.
+    """
+    lost = {id for id, run in in_flight(source).items() if run["metadata"]["status"] == "lost"}
+    there = _ids_in(source) | lost
+    gone = sorted(set(ids or ()) - there)
+    if gone:
+        raise ValueError(
+            f"{len(gone)} of what is to be pushed is not in {shown_name(source)}: it was deleted, "
+            f"or still runs. The first is {gone[0]!r}."
+        )
+    wanted = there if ids is None else set(ids)
+    if not wanted:
+        raise ValueError(f"There is nothing to push: {name!r} has no runs.")
+    return wanted
 
 
 def _ids_in(root: str) -> set[str]:
     return {id for id, _ in record_names(root).values()}
-
-
-def _tag(root: str, ids: Iterable[str], variant: str) -> None:
-    """Have runs that are about to come belong to a variant."""
-    tag = _MARK + variant
-    follower = follower_of(root)
-    with follower.held() if follower is not None else nullcontext():
-        for id in sorted(ids):
-            known = read_notes(root, id).get(id)
-            if known is None or not known.tags.get(tag):
-                add_note(root, id, tags=[tag])
-
-
-def _untag_missing(root: str, ids: Iterable[str], variant: str) -> None:
-    """Take the tag back from runs that have not come."""
-    flights = in_flight(root)
-    for id in sorted(set(ids) - _ids_in(root) - flights.keys()):
-        with suppress(OSError):
-            add_note(root, id, untag=[_MARK + variant])
-
-
-def _put_into(store: StoredExperiment, ids: set[str], variant: str) -> None:
-    """Have runs belong to a variant; those that were there before stay in theirs too."""
-    root = str(store.root)
-    follower = follower_of(root)
-    with follower.held() if follower is not None else nullcontext():
-        for run in store.observations(status=None):
-            variants = _variants_of(run)
-            if run.id in ids and variant not in variants:
-                named = any(tag.startswith(_MARK) for tag in run.tags)
-                own = [] if named else [_MARK + name for name in variants]
-                add_note(root, run.id, tags=[*own, _MARK + variant])
 
 
 def _by_store(what: What) -> dict[tuple[str, str], list[str] | None]:
@@ -525,6 +484,10 @@ def _by_store(what: What) -> dict[tuple[str, str], list[str] | None]:
         ids = found.setdefault(store, [])
         assert ids is not None
         ids.append(id)
+    for folder in {folder for folder, _ in found}:
+        follower = follower_of(folder)
+        if follower is not None:
+            follower.refresh()
     return found
 
 

@@ -32,6 +32,8 @@ _OLD = 3600.0  # seconds after which what is aside was left by a kill
 def collect(copy: WorkingCopy, dry_run: bool) -> Collected:
     """Remove the blobs that no record names: in the store, its trash, or set aside."""
     copy.refresh()
+    if not dry_run:
+        _remove_torn(copy.folder)
     there = copy.bucket.below(BLOBS)
     _put_back(copy, [name for name, it in there.items() if _is_left(name, it.modified)])
     blobs = {name: it.size for name, it in there.items() if f"/{ASIDE}" not in name}
@@ -48,7 +50,6 @@ def collect(copy: WorkingCopy, dry_run: bool) -> Collected:
     needed = [name for name in unused if _last(name) in _named(copy)]
     _put_back(copy, [f"{aside}/{_last(name)}" for name in needed])
     gone = [name for name in unused if name not in needed]
-    _remove_torn(copy.folder)
     copy.bucket.each([("remove", f"{aside}/{_last(name)}") for name in gone])
     return Collected(
         sorted(map(_last, gone)), sum(unused[name] for name in gone), 0, postponed=False

@@ -173,8 +173,8 @@ def _told(uri: str, problem: Exception) -> Exception:
     text = str(problem)
     if isinstance(problem, exceptions.InvalidPathError):
         return InvalidName(
-            f"{uri} holds an object of a name that can't be used, and can't be listed with it: "
-            f"{brief(problem)} Remove that object, or rename it."
+            f"{uri} holds an object of a name that can't be used, and can't be listed with it "
+            f"({brief(problem)}). Remove that object, or rename it."
         )
     if "NoSuchBucket" in text:
         return BucketUnreachable(f"There is no bucket {uri}.")

@@ -78,7 +78,7 @@ def merge(
     Parameters
     ----------
     root, other
-        The folders of the two.
+        The folders of the two, the other as it is now.
     ids
         The observations to copy, with their tags and notes; by default all there is.
     overwrite
@@ -95,9 +95,8 @@ def _merge(
     root: str, other: str, ids: Iterable[str] | None, overwrite: bool, trust: bool
 ) -> Merged:
     ours, theirs = follower_of(root), follower_of(other)
-    for follower in (ours, theirs):
-        if follower is not None:
-            follower.refresh()
+    if ours is not None:
+        ours.refresh()
     wanted = None if ids is None else set(ids)
     names = {n: parts for n, parts in record_names(other).items() if _in(parts[0], wanted)}
     merging = _Merging(root, other, overwrite)

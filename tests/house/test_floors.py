@@ -65,7 +65,7 @@ FLOORS = [
     },
     {"controllers"},
     {"study"},
-    {"exchange", "reports", "registry", "reproduce"},
+    {"exchange", "reports", "registry", "reproduce", "variants"},
     {"cli", "dashboard", "__main__"},
 ]
 DRAWN = {
@@ -167,6 +167,7 @@ DRAWN = {
     ("remote", "store"),
     ("remote", "upkeep"),
     ("registry", "exchange"),
+    ("registry", "variants"),
 }
 FREE = {"testing", "__init__"}
 LIGHT = ["pandas", "numpy", "git", "psutil", "yaml", "cloudpickle", "sqlite3", "asyncio"]
