@@ -217,8 +217,10 @@ def remove_old_files(study: Study) -> None:
         seen: set[str] = set()
         versions: list[list[str]] = []
         for plan in reversed([plan for plan in plans if (plan.kind == SEARCH) is searches]):
-            made = [one.observation for one in study.replicates_of(plan)]
-            runs = list(study.runs_of(plan.id)) if searches else made
+            if searches:
+                runs = list(study.runs_of(plan.id))
+            else:
+                runs = [one.observation for one in study.replicates_of(plan)]
             if any(run.status == "completed" for run in runs):
                 versions.append([run.id for run in runs if run.id not in seen])
                 seen.update(run.id for run in runs)

@@ -24,6 +24,13 @@ RESAMPLES = 9999
 
 NEEDS_SCIPY = "Studies need SciPy: pip install 'digital-experiments[scipy]'."
 
+NO_MARGINS = "Fisher's test has no margins"
+NEVER = (
+    f"the permutation test draws {RESAMPLES:,} times, so its p-value is never below "
+    f"{1 / (RESAMPLES + 1):.2g}, and can't reach the level {{alpha:.2g}}: use test='welch'"
+)
+
+_MANY = 500  # replicates from which on more change no smallest p-value that matters
 _BATCH = 4_000_000  # numbers in memory at once
 _ROUNDING = 256 * np.finfo(float).eps
 """How far, of their size, numbers may be apart that are equal but for rounding."""
@@ -309,14 +316,6 @@ _P_VALUES: dict[str, Callable[..., Any]] = {
 }
 
 
-_MANY = 500
-NO_MARGINS = "Fisher's test has no margins"
-NEVER = (
-    f"the permutation test draws {RESAMPLES:,} times, so its p-value is never below "
-    f"{1 / (RESAMPLES + 1):.2g}, and can't reach the level {{alpha:.2g}}: use test='welch'"
-)
-
-
 def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str) -> float:
     """The smallest p-value that a test can come to with so many replicates.
 
@@ -325,7 +324,7 @@ def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str
     """
     if test == "welch":
         return 0.0
-    count, other = min(count, _MANY), min(other, _MANY)  # more make no difference to a float
+    count, other = min(count, _MANY), min(other, _MANY)
     arrangements = 2**count if paired else math.comb(count + other, count)
     sides = 2 if alternative == "two-sided" and not (test == "fisher" and not paired) else 1
     drawn = RESAMPLES + 1 if test == "permutation" else math.inf

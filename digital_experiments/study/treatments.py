@@ -104,52 +104,43 @@ def copied(config: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
         return dict(config)
     kept = (value for value in (shared or {}).values() if not isinstance(value, _CONTAINERS))
     memo = {id(value): value for value in kept}
-    return {name: _copy_of(value, memo) for name, value in config.items()}
+    return {name: _copy_of(value, memo, _own) for name, value in config.items()}
 
 
 def with_own_containers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose dicts and lists nobody else changes; what else is in it is shared."""
+    """A config whose dicts, lists and sets nobody else changes; what else is in it is shared."""
     memo: dict[int, Any] = {}
-    return {name: _own_container(value, memo) for name, value in config.items()}
+    return {name: _copy_of(value, memo, _own_set) for name, value in config.items()}
 
 
-def _own_container(value: Any, memo: dict[int, Any]) -> Any:
-    if id(value) in memo:
-        return memo[id(value)]
-    if type(value) is dict:
-        made: dict[Any, Any] = {}
-        memo[id(value)] = made
-        made.update((key, _own_container(item, memo)) for key, item in value.items())
-        return made
-    if type(value) is list:
-        items: list[Any] = []
-        memo[id(value)] = items
-        items.extend(_own_container(item, memo) for item in value)
-        return items
-    if type(value) is tuple:
-        return tuple([_own_container(item, memo) for item in value])
-    return set(value) if type(value) is set else value
-
-
-def _copy_of(value: Any, memo: dict[int, Any]) -> Any:
-    """A value of its own; one that stands in two places stays one."""
-    from copy import deepcopy
-
+def _copy_of(value: Any, memo: dict[int, Any], leaf: Callable[[Any, dict[int, Any]], Any]) -> Any:
+    """A value with dicts, lists and tuples of its own; one that stands in two places stays one."""
     if id(value) in memo:
         return memo[id(value)]
     kind = type(value)
     if kind is dict:
         made: dict[Any, Any] = {}
         memo[id(value)] = made
-        made.update((key, _copy_of(item, memo)) for key, item in value.items())
+        made.update((key, _copy_of(item, memo, leaf)) for key, item in value.items())
         return made
     if kind is list:
         items: list[Any] = []
         memo[id(value)] = items
-        items.extend(_copy_of(item, memo) for item in value)
+        items.extend(_copy_of(item, memo, leaf) for item in value)
         return items
     if kind is tuple:
-        return tuple([_copy_of(item, memo) for item in value])
+        return tuple([_copy_of(item, memo, leaf) for item in value])
+    return leaf(value, memo)
+
+
+def _own_set(value: Any, memo: dict[int, Any]) -> Any:
+    return set(value) if type(value) is set else value
+
+
+def _own(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of a value; the value itself if it can't be copied, or there is nothing to copy."""
+    from copy import deepcopy
+
     try:
         return value if _is_empty(value) else deepcopy(value, memo)
     except Exception:  # objects of the user's may raise anything

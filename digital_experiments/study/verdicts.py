@@ -25,6 +25,7 @@ Metrics = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """The metrics of each condition's replicates that completed, by name."""
 
 _ALTERNATIVES = {">": "greater", ">=": "greater", "<": "less", "<=": "less", "!=": "two-sided"}
+_ENOUGH = 10**6  # replicates
 _SAME = (
     "all replicates of a condition are equal, as if there were one of each: does it use its seed?"
 )
@@ -126,7 +127,7 @@ def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> st
         return ""
     p, alpha = min(least)
     level = alpha / (count if correction == "holm" else 1)
-    if all(smallest_p(v.hypothesis.test, True, 10**6, 10**6, "greater") > level for v in tested):
+    if all(smallest_p_of(v, (_ENOUGH, _ENOUGH)) > level for v in tested):
         return NEVER.format(alpha=level)
     return (
         f"too few replicates for {count} hypotheses: the smallest p-value, corrected for their "
@@ -134,14 +135,14 @@ def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> st
     )
 
 
-def smallest_p_of(verdict: Verdict) -> float:
-    """The smallest p-value that the test of a verdict could have come to."""
+def smallest_p_of(verdict: Verdict, counts: tuple[int, int] | None = None) -> float:
+    """The smallest p-value that the test of a verdict could have come to, or would with others."""
     asked, comparison = verdict.hypothesis, verdict.comparison
     if comparison is None:
         return 0.0
     paired = asked.paired is not False or not _is_column(verdict.sides)
     side = "two-sided" if asked.operator == "!=" else "greater"
-    return smallest_p(asked.test, paired, *comparison.counts, side)
+    return smallest_p(asked.test, paired, *(counts or comparison.counts), side)
 
 
 def _is_column(sides: tuple[Column, Column | float] | None) -> bool:
