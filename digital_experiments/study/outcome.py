@@ -64,8 +64,6 @@ class Outcome:
         What was to be done.
     version : int
         The version of the study.
-    replicates : list of Replicate
-        Its runs, by condition and number.
     """
 
     def __init__(
@@ -79,10 +77,15 @@ class Outcome:
         self.study = study
         self.plan = plan
         self.version = version
-        order = {name: n for n, name in enumerate(plan.conditions)}
-        self.replicates = sorted(replicates, key=lambda one: (order[one.treatment], one.number))
+        self._replicates = replicates
         self.planned = planned_hypotheses(plan, study.hypotheses)
         self.hypotheses = self.planned if hypotheses is None else list(hypotheses)
+
+    @cached_property
+    def replicates(self) -> list[Replicate]:
+        """Its runs, by condition and number."""
+        order = {name: n for n, name in enumerate(self.plan.conditions)}
+        return sorted(self._replicates, key=lambda one: (order[one.treatment], one.number))
 
     @property
     def observations(self) -> Observations:

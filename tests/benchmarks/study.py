@@ -1,10 +1,11 @@
 """A study of three conditions, against a map over the same configs; and crystallize-ml's curve.
 
 Run ``python tests/benchmarks/study.py [PYTHON_WITH_CRYSTALLIZE]``. Bar: a study of 3 x 1,000
-trivial replicates takes at most 1.15 x as long as ``map`` over the same 3,000 configs. A good part
-of what it takes more is the seeding itself, so that is told beside, and how it compares with a map
-that seeds too. With another Python, that has crystallize-ml, the milliseconds a run of both are
-shown over the number of replicates.
+trivial replicates takes at most 1.15 x as long as ``map`` over the same 3,000 configs. A disk can
+take five times as long a minute later, so they are run side by side, some runs of each in turn
+(``stream`` and ``imap``). A good part of what a study takes more is the seeding itself, so that is
+told beside, and how it compares with a map that seeds too. With another Python, that has
+crystallize-ml, the milliseconds a run of both are shown over the number of replicates.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from digital_experiments import Experiment, Study, experiment
 from digital_experiments.callbacks import Seed
 from digital_experiments.callbacks.seed import seed_generators
 
-ROUNDS = 11
+ROUNDS = 9
 REPLICATES = 1000
+PORTION = 30  # runs
 CRYSTALLIZE = """
 import sys, time
 from crystallize import ArtifactPlugin, Experiment, SeedPlugin, Treatment
@@ -65,32 +67,51 @@ def study_of(recorded: Experiment[..., Any], replicates: int) -> Study:
     return Study(recorded, treatments=treatments, replicates=replicates, seed=1)
 
 
-def to_map(folder: Path) -> dict[str, object]:
-    """Both in turn, in new folders each time: the machine's moods meet both."""
-    configs = [{"by": by} for _ in range(REPLICATES) for by in (0, 1, 2)]
-    taken: dict[str, list[float]] = {"map": [], "seeded": [], "study": []}
-    order = list(taken)
-    for number in range(ROUNDS):
-        recorded = experiment(root=folder / f"map{number}")(trivial)
-        seeded = recorded.with_(root=folder / f"seeded{number}", callbacks=[Seed()])
-        studied = study_of(experiment(root=folder / f"study{number}")(trivial), REPLICATES)
-        ways: dict[str, Callable[[], object]] = {
-            "map": partial(recorded.map, configs),
-            "seeded": partial(seeded.map, configs),
-            "study": studied.run,
-        }
-        recorded(), seeded(), studied.apply()  # what is written once
-        for name in order:
-            taken[name].append(seconds(ways[name]))
+def in_turns(ways: dict[str, Iterator[object]]) -> dict[str, float]:
+    """Seconds that each takes, a portion of each in turn: the machine's moods meet all alike."""
+    taken = dict.fromkeys(ways, 0.0)
+    runs: dict[str, list[object]] = {name: [] for name in ways}
+    order = list(ways)
+    while order:
+        for name in list(order):
+            start = time.perf_counter()
+            made = list(islice(ways[name], PORTION))
+            runs[name] += made  # as map does
+            taken[name] += time.perf_counter() - start
+            if not made:
+                order.remove(name)
         order.reverse()
-    plain, seeding_too, whole = (statistics.median(times[1:]) for times in taken.values())
+    return taken
+
+
+def to_map(folder: Path) -> dict[str, object]:
+    """The three beside each other, in new folders each time; the first time warms up."""
+    configs = [{"by": by} for _ in range(REPLICATES) for by in (0, 1, 2)]
+    rounds = [one_round(folder / str(number), configs) for number in range(1 + ROUNDS)][1:]
     seeding = seconds(lambda: [seed_generators(seed) for seed in range(len(configs))])
+    ratios = sorted(one["study"] / one["map"] for one in rounds)
     return {
-        "map_us": round(plain / len(configs) * 1e6, 1),
-        "study_to_map": round(whole / plain, 2),
-        "study_to_map_that_seeds": round(whole / seeding_too, 2),
+        "map_us": round(statistics.median(one["map"] for one in rounds) / len(configs) * 1e6, 1),
+        "study_to_map": round(statistics.median(ratios), 2),
+        "from_to": [round(ratios[0], 2), round(ratios[-1], 2)],
+        "study_to_map_that_seeds": round(
+            statistics.median(one["study"] / one["seeded"] for one in rounds), 2
+        ),
         "seeding_us": round(seeding / len(configs) * 1e6, 1),
     }
+
+
+def one_round(folder: Path, configs: list[dict[str, int]]) -> dict[str, float]:
+    recorded = experiment(root=folder / "map")(trivial)
+    seeded = recorded.with_(root=folder / "seeded", callbacks=[Seed()])
+    studied = study_of(experiment(root=folder / "study")(trivial), REPLICATES)
+    recorded(), seeded(), studied.apply()  # what is written once
+    start = time.perf_counter()
+    runs = studied.stream()  # checks the study
+    checking = time.perf_counter() - start
+    ways = {"map": recorded.imap(configs), "seeded": seeded.imap(configs), "study": runs}
+    taken = in_turns(ways)
+    return {**taken, "study": taken["study"] + checking}
 
 
 def curve(folder: Path, python: str | None) -> list[dict[str, object]]:
