@@ -9,9 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from digital_experiments.errors import UnknownColumn, did_you_mean
+from digital_experiments.errors import DamagedRecord, UnknownColumn, did_you_mean
+from digital_experiments.files import fetch_folder
+from digital_experiments.series import FILE as SERIES
+from digital_experiments.series import Point, frame_of, read_points, whole_points
+from digital_experiments.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas
 
 T = TypeVar("T")
 
@@ -103,3 +110,82 @@ def read_dict(path: Path) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
+
+
+class RunFiles:
+    """The part of an observation that reads the files its run has left."""
+
+    __slots__ = ()
+    _id: str
+    _place: str | None
+
+    @property
+    def dir(self) -> Path:
+        """The folder of the files that the run left; it exists only if there are any."""
+        if self._place is None:
+            raise DamagedRecord(f"observation {self._id} is in no store, so it has no folder.")
+        return Path(self._folder())
+
+    def _folder(self) -> str:
+        """The folder, with what is in it at hand."""
+        folder = f"{self._place}/{self._id}"
+        fetch_folder(folder)
+        return folder
+
+    def metrics(self, key: str | None = None) -> pandas.DataFrame:
+        """The points of the series that the run logged, in the order in which they came.
+
+        Parameters
+        ----------
+        key : str, optional
+            The name of one series; by default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``step``, ``value`` (float) and ``time`` (UTC); for all series ``key`` before.
+
+        Raises
+        ------
+        UnknownColumn
+            If no series of that name was logged.
+        """
+        return frame_of(read_points(self.series_path()), key)
+
+    def points(self) -> list[Point]:
+        """The points of all series: name, step, value and time in seconds since the epoch."""
+        return whole_points(read_points(self.series_path()))
+
+    def series_path(self) -> str:
+        """The file of the series; it is there if any were logged."""
+        return f"{self._folder()}/{SERIES}"
+
+    def dicts(self) -> Mapping[str, dict[str, Any]]:
+        """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(DICTS)), read_dict)
+
+    def texts(self) -> Mapping[str, str]:
+        """The texts kept by :func:`log_text`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(TEXTS)), read_text)
+
+    def tables(self) -> Mapping[str, pandas.DataFrame]:
+        """The tables kept by :func:`log_table`, by name, each read when it is asked for."""
+        return Logged(first_of(self._files(TABLES)), read_table)
+
+    def images(self) -> dict[str, Path]:
+        """The files of the images kept by :func:`log_image`, by name."""
+        return Images(first_of(self._files(IMAGES)))
+
+    def figures(self) -> dict[str, list[Path]]:
+        """The files of each figure kept by :func:`log_figure`, by name."""
+        return self._files(FIGURES)
+
+    def _files(self, kind: str) -> dict[str, list[Path]]:
+        return {} if self._place is None else files_of(str(self.dir), kind)
+
+    def artefacts(self) -> list[Path]:
+        """What the run left in its folder: files and folders, sorted by name."""
+        there = self._place is not None and os.path.isdir(self.dir)
+        return sorted(self.dir.iterdir()) if there else []
+
+    artifacts = artefacts

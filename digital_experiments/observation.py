@@ -5,28 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from digital_experiments.errors import DamagedRecord, DamagedWarning, NewerFormat
-from digital_experiments.files import fetch_folder
-from digital_experiments.logged import (
-    DICTS,
-    FIGURES,
-    IMAGES,
-    TABLES,
-    TEXTS,
-    Images,
-    Logged,
-    files_of,
-    first_of,
-    read_dict,
-    read_text,
-)
-from digital_experiments.series import FILE as SERIES
-from digital_experiments.series import Point, frame_of, read_points, whole_points
-from digital_experiments.tables import read_table
+from digital_experiments.errors import DamagedWarning
+from digital_experiments.logged import RunFiles
 from digital_experiments.values import (
     BlobReader,
     NoBlobs,
@@ -38,9 +21,6 @@ from digital_experiments.values import (
     peek,
 )
 from digital_experiments.views import ValueView, printable, short_repr
-
-if TYPE_CHECKING:
-    import pandas
 
 _NO_TAGS: Mapping[str, bool] = {}
 
@@ -65,18 +45,13 @@ class Notes(NamedTuple):
         return kept + [tag for tag, given in self.tags.items() if given and tag not in kept]
 
 
-FORMAT = 4
-"""The version of the records written; those of digital-experiments 2.x carry none."""
-
-_READ = (3, FORMAT)
-
 _PARTS = ("config", "result", "metadata")
 _NO_BLOBS = NoBlobs()
 _NO_NOTES = Notes()
 _NOTHING: dict[str, Any] = {}  # shared by all that have decoded no part yet
 
 
-class Observation:
+class Observation(RunFiles):
     """What is known of one run that ended: ``id``, ``config``, ``result`` and ``metadata``.
 
     Observations come from :meth:`Experiment.observations`; one that was read from a store
@@ -273,19 +248,6 @@ class Observation:
         return seconds
 
     @property
-    def dir(self) -> Path:
-        """The folder of the files that the run left; it exists only if there are any."""
-        if self._place is None:
-            raise DamagedRecord(f"observation {self._id} is in no store, so it has no folder.")
-        return Path(self._folder())
-
-    def _folder(self) -> str:
-        """The folder, with what is in it at hand."""
-        folder = f"{self._place}/{self._id}"
-        fetch_folder(folder)
-        return folder
-
-    @property
     def store_folder(self) -> str | None:
         """The folder of the store that it is in; None for one that is in none."""
         return os.path.dirname(self._place) if self._place is not None else None
@@ -337,64 +299,6 @@ class Observation:
         from digital_experiments.provenance import print_tree, tree_of
 
         print_tree(tree_of(self._id, self.status, self.metadata, self.inputs))
-
-    def metrics(self, key: str | None = None) -> pandas.DataFrame:
-        """The points of the series that the run logged, in the order in which they came.
-
-        Parameters
-        ----------
-        key : str, optional
-            The name of one series; by default all.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``step``, ``value`` (float) and ``time`` (UTC); for all series ``key`` before.
-
-        Raises
-        ------
-        UnknownColumn
-            If no series of that name was logged.
-        """
-        return frame_of(read_points(self.series_path()), key)
-
-    def points(self) -> list[Point]:
-        """The points of all series: name, step, value and time in seconds since the epoch."""
-        return whole_points(read_points(self.series_path()))
-
-    def series_path(self) -> str:
-        """The file of the series; it is there if any were logged."""
-        return f"{self._folder()}/{SERIES}"
-
-    def dicts(self) -> Mapping[str, dict[str, Any]]:
-        """The dicts kept by :func:`log_dict`, by name, each read when it is asked for."""
-        return Logged(first_of(self._files(DICTS)), read_dict)
-
-    def texts(self) -> Mapping[str, str]:
-        """The texts kept by :func:`log_text`, by name, each read when it is asked for."""
-        return Logged(first_of(self._files(TEXTS)), read_text)
-
-    def tables(self) -> Mapping[str, pandas.DataFrame]:
-        """The tables kept by :func:`log_table`, by name, each read when it is asked for."""
-        return Logged(first_of(self._files(TABLES)), read_table)
-
-    def images(self) -> dict[str, Path]:
-        """The files of the images kept by :func:`log_image`, by name."""
-        return Images(first_of(self._files(IMAGES)))
-
-    def figures(self) -> dict[str, list[Path]]:
-        """The files of each figure kept by :func:`log_figure`, by name."""
-        return self._files(FIGURES)
-
-    def _files(self, kind: str) -> dict[str, list[Path]]:
-        return {} if self._place is None else files_of(str(self.dir), kind)
-
-    def artefacts(self) -> list[Path]:
-        """What the run left in its folder: files and folders, sorted by name."""
-        there = self._place is not None and os.path.isdir(self.dir)
-        return sorted(self.dir.iterdir()) if there else []
-
-    artifacts = artefacts
 
     def shown(self, part: str) -> Any:
         """A part as a list shows it: plain values, and views in place of all others."""
@@ -500,26 +404,3 @@ def short_text(text: str, length: int = 120) -> str:
     'abc…'
     """
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def check_record(record: Plain, id: str) -> None:
-    """Raise unless this is the record of that observation, in a format that we read.
-
-    Raises
-    ------
-    NewerFormat, DamagedRecord
-        If it was written by a later release, is another's, or is no record at all.
-    """
-    if not isinstance(record, dict) or "format" not in record:
-        raise DamagedRecord("it holds no observation.")
-    version = record["format"]
-    if type(version) is int and version > FORMAT:
-        raise NewerFormat(
-            f"it has format {version}, and this release reads up to {FORMAT}: "
-            "upgrade digital-experiments to open it."
-        )
-    dicts = isinstance(record.get("config"), dict) and isinstance(record.get("metadata"), dict)
-    if not (dicts and version in _READ and "result" in record and "id" in record):
-        raise DamagedRecord("it is a record, but not a whole one.")
-    if record["id"] != id:
-        raise DamagedRecord(f"the file is named {id!r}, but holds observation {record['id']!r}.")

@@ -15,14 +15,21 @@ from digital_experiments.faults import warn_of_trouble
 from digital_experiments.files import folder_state, read_bytes, read_many, write_atomic
 from digital_experiments.followed import follower_of, followers, shown_name
 from digital_experiments.ids import check_id, looks_like_id
-from digital_experiments.observation import FORMAT, Notes, Observation, check_record
+from digital_experiments.observation import Notes, Observation
 from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.flight import read_flight
 from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
-from digital_experiments.store.records import PARSERS, Parser, parse_record, purged
+from digital_experiments.store.records import (
+    FORMAT,
+    PARSERS,
+    Parser,
+    check_record,
+    parse_record,
+    purged,
+)
 from digital_experiments.store.seal import seal
 from digital_experiments.values import BLOB_SIZE, NoBlobs, Plain, encode, pickle_at, spill
 from digital_experiments.views import PLAIN_SCALARS

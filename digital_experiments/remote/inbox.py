@@ -20,7 +20,6 @@ from digital_experiments.files import (
 )
 from digital_experiments.ids import new_id
 from digital_experiments.memory import paused_collection
-from digital_experiments.observation import check_record
 from digital_experiments.remote.buckets import Bucket
 from digital_experiments.remote.names import RECORDS, id_of, is_record, is_safe, kind, listed
 from digital_experiments.remote.opening import SEEN
@@ -39,7 +38,13 @@ from digital_experiments.store.layout import (
     TRASH,
 )
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import note_replaced, parse_record, purged, split_name
+from digital_experiments.store.records import (
+    check_record,
+    note_replaced,
+    parse_record,
+    purged,
+    split_name,
+)
 
 _CHUNK = 2000  # objects that are fetched before they are written
 _LISTED = (NOTES, RUNNING, TRASH, f"{TRASH}/{RUNNING}", DAMAGED)

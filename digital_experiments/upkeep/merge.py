@@ -14,7 +14,6 @@ from digital_experiments.followed import follower_of
 from digital_experiments.forks import ForkedLock
 from digital_experiments.ids import check_id, new_id
 from digital_experiments.locks import Lock
-from digital_experiments.observation import check_record
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere, note_trusted
 from digital_experiments.store.flight import flight_name, in_flight
 from digital_experiments.store.layout import (
@@ -26,7 +25,13 @@ from digital_experiments.store.layout import (
 )
 from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import note_replaced, parse_record, purged, record_names
+from digital_experiments.store.records import (
+    check_record,
+    note_replaced,
+    parse_record,
+    purged,
+    record_names,
+)
 from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
