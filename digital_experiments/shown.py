@@ -12,7 +12,7 @@ from digital_experiments.heart import Sample, heart
 from digital_experiments.recorder import Recorder
 from digital_experiments.store import flight
 from digital_experiments.store.codecs import dump_json
-from digital_experiments.store.records import FORMAT
+from digital_experiments.store.formats import FORMAT
 from digital_experiments.values import Plain
 from digital_experiments.views import short_repr
 

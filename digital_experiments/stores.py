@@ -13,8 +13,9 @@ from digital_experiments.files import read_bytes
 from digital_experiments.ids import looks_like_id
 from digital_experiments.remote import Place, Root, folder_of, located
 from digital_experiments.store.flight import in_flight
+from digital_experiments.store.formats import check_record
 from digital_experiments.store.layout import BLOBS, RUNNING, STORAGE
-from digital_experiments.store.records import check_record, parse_record, split_name
+from digital_experiments.store.records import parse_record, split_name
 from digital_experiments.stored import StoredExperiment
 
 DEFAULT_REGISTRY = "experiments"

@@ -20,13 +20,12 @@ from digital_experiments.store import codecs
 from digital_experiments.store.blobs import Blobs
 from digital_experiments.store.elsewhere import is_from_elsewhere
 from digital_experiments.store.flight import read_flight
+from digital_experiments.store.formats import FORMAT, check_record
 from digital_experiments.store.layout import DAMAGED, STORAGE, TRASH
 from digital_experiments.store.notes import read_notes
 from digital_experiments.store.records import (
-    FORMAT,
     PARSERS,
     Parser,
-    check_record,
     parse_record,
     purged,
 )

@@ -27,6 +27,7 @@ from digital_experiments.remote.outbox import Outbox
 from digital_experiments.store.blobs import sha256
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere
 from digital_experiments.store.flight import SILENT
+from digital_experiments.store.formats import check_record
 from digital_experiments.store.layout import (
     BLOBS,
     CLAIMS,
@@ -39,7 +40,6 @@ from digital_experiments.store.layout import (
 )
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import (
-    check_record,
     note_replaced,
     parse_record,
     purged,

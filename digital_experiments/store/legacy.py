@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from digital_experiments.store.records import FORMAT
+from digital_experiments.store.formats import FORMAT
 from digital_experiments.values import BlobReader, Plain, encode
 from digital_experiments.views import short_repr
 

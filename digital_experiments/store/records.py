@@ -6,21 +6,15 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from digital_experiments.errors import DamagedRecord, NewerFormat
+from digital_experiments.errors import DamagedRecord
 from digital_experiments.files import read_bytes, write_here
 from digital_experiments.ids import new_id
 from digital_experiments.store import codecs
+from digital_experiments.store.formats import FORMAT, SEALED_SINCE
 from digital_experiments.store.layout import PURGED, TRASH
 from digital_experiments.store.seal import unseal
 from digital_experiments.values import BlobReader, Plain
 
-FORMAT = 4
-"""The version of the records written; those of digital-experiments 2.x carry none."""
-
-SEALED_SINCE = 4
-"""From which version of the records on each one has a checksum."""
-
-_READ = (3, FORMAT)
 _REPLACED = ".replaced"
 
 Parser = Callable[[bytes], Plain]
@@ -62,29 +56,6 @@ def parse_record(
     if problem is None:
         raise DamagedRecord("it holds no observation.")
     raise DamagedRecord(f"it is damaged: {type(problem).__name__}: {problem}") from problem
-
-
-def check_record(record: Plain, id: str) -> None:
-    """Raise unless this is the record of that observation, in a format that we read.
-
-    Raises
-    ------
-    NewerFormat, DamagedRecord
-        If it was written by a later release, is another's, or is no record at all.
-    """
-    if not isinstance(record, dict) or "format" not in record:
-        raise DamagedRecord("it holds no observation.")
-    version = record["format"]
-    if type(version) is int and version > FORMAT:
-        raise NewerFormat(
-            f"it has format {version}, and this release reads up to {FORMAT}: "
-            "upgrade digital-experiments to open it."
-        )
-    dicts = isinstance(record.get("config"), dict) and isinstance(record.get("metadata"), dict)
-    if not (dicts and version in _READ and "result" in record and "id" in record):
-        raise DamagedRecord("it is a record, but not a whole one.")
-    if record["id"] != id:
-        raise DamagedRecord(f"the file is named {id!r}, but holds observation {record['id']!r}.")
 
 
 def split_name(name: str) -> tuple[str, str] | None:

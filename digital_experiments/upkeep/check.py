@@ -13,10 +13,11 @@ from digital_experiments.files import move_file, read_bytes, read_many, remove, 
 from digital_experiments.ids import looks_like_id, new_id
 from digital_experiments.store.codecs import load_json
 from digital_experiments.store.flight import flight_name, ids_in_flight, read_flight
+from digital_experiments.store.formats import check_record
 from digital_experiments.store.layout import BLOBS, DAMAGED, NOTES, TRASH, blob_folder
 from digital_experiments.store.notes import note_names, read_note
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import check_record, parse_record, record_names
+from digital_experiments.store.records import parse_record, record_names
 from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.collect import left_aside, leftovers, put_back, wrong_pointers
 from digital_experiments.upkeep.references import (

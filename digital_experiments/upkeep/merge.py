@@ -16,6 +16,7 @@ from digital_experiments.ids import check_id, new_id
 from digital_experiments.locks import Lock
 from digital_experiments.store.elsewhere import is_from_elsewhere, note_elsewhere, note_trusted
 from digital_experiments.store.flight import flight_name, in_flight
+from digital_experiments.store.formats import check_record
 from digital_experiments.store.layout import (
     NOTES,
     RUNNING,
@@ -26,7 +27,6 @@ from digital_experiments.store.layout import (
 from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
 from digital_experiments.store.records import (
-    check_record,
     note_replaced,
     parse_record,
     purged,
