@@ -183,6 +183,8 @@ class Controller(ABC):
 
 
 def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise TypeError(f"suggest must give a dict of parameters, or None, not {config!r:.200}.")
     merged = copy(config)  # a config that is watched stays so
     merged.update(overloads)
     return merged

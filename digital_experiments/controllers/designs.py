@@ -111,7 +111,7 @@ class _Design(Controller):
         self, experiment: Any, n: int | None, overloads: dict[str, Any]
     ) -> Iterable[dict[str, Any]]:
         """A design of ``n`` points, as a whole better spread than ``n`` single ones."""
-        tried = getattr(experiment, "tried", 0) if self._resumes else 0
+        tried = len(getattr(experiment, "tried", ())) if self._resumes else 0
         return self.points(tried + (1 if n is None else n))[tried:]
 
 

@@ -81,7 +81,10 @@ class GridSearch(Controller):
         self, experiment: Searchable, overloads: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
         """Points not run yet; what was run is looked up once, when the first is asked for."""
-        done = {config_key(o.config) for o in experiment.observations()}
+        tried = getattr(experiment, "tried", ())  # of a search, what has failed there too
+        done = {config_key(o.config) for o in experiment.observations()} | set(
+            map(recorded_key, tried)
+        )
         for config in self._points():
             key = recorded_key(experiment.complete({**config, **overloads}))
             if key not in done:

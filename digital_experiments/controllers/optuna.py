@@ -192,8 +192,8 @@ class OptunaSearch(Controller):
         if sampler is None and self.seed is not None:
             several = len(self.goals) > 1
             kind = optuna.samplers.NSGAIISampler if several else optuna.samplers.TPESampler
-            tried = getattr(experiment, "tried", 0)  # the same seed would try the same again
-            sampler = kind(seed=(self.seed + tried) % 2**32)
+            tried = getattr(experiment, "tried", ())  # the same seed would try the same again
+            sampler = kind(seed=(self.seed + len(tried)) % 2**32)
         study = optuna.create_study(
             directions=list(self.goals.values()),
             sampler=sampler,

@@ -44,8 +44,12 @@ class RandomSearch(Controller):
     def __init__(self, *, seed: int | None = None, **dimensions: Any) -> None:
         self.dimensions = dimensions
         self.seed = seed
-        self._random = random.Random(seed)  # noqa: S311 - a search keeps no secret
-        self._draws = {name: self._draw(name, values) for name, values in dimensions.items()}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Draw from the beginning."""
+        self._random = random.Random(self.seed)  # noqa: S311 - a search keeps no secret
+        self._draws = {name: self._draw(name, values) for name, values in self.dimensions.items()}
 
     def _draw(self, name: str, values: Any) -> Callable[[], Any]:
         """How to draw from a dimension."""
@@ -63,9 +67,12 @@ class RandomSearch(Controller):
     def _plan(
         self, experiment: Any, n: int | None, overloads: dict[str, Any]
     ) -> Iterable[dict[str, Any]]:
-        """New draws; a seed makes the same again, so a search that goes on passes over its own."""
-        for _ in range(getattr(experiment, "tried", 0)):
-            self.suggest(experiment)
+        """New draws; a search that goes on passes over those that its seed has made before."""
+        tried = getattr(experiment, "tried", None)
+        if tried is not None and self.seed is not None:
+            self._begin()
+            for _ in tried:
+                self.suggest(experiment)
         return super()._plan(experiment, n, overloads)
 
     def suggest(self, experiment: Any) -> dict[str, Any]:

@@ -363,21 +363,10 @@ def many(
     ahead: int | None = None,
 ) -> Iterator[tuple[int, Observation]]:
     """Check what is asked, then make the runs; see :meth:`Experiment.map`."""
-    chosen = executor_of(executor, workers)
-    tally = _tally(progress)
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ValueError(f"retries must be a number, 0 or more, not {retries!r}.")
+    chosen = chosen_executor(experiment, executor, workers, retries, timeout)
+    tally = checked_tally(progress)
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error must be 'record' or 'raise', not {on_error!r}.")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
-    if timeout is not None and not chosen.keeps_time:
-        raise ValueError(
-            f"{executor!r} can't end a run that takes too long: use executor='process' for a "
-            "timeout, or 'async' for a coroutine function."
-        )
-    if chosen.awaits and not is_coroutine(experiment):
-        raise ValueError(f"{executor!r} is for coroutine functions; {experiment.name!r} is none.")
     calls = calls_of(configs, experiment._bind, binds=not chosen.travels)
     if not calls:
         return iter(())
@@ -395,6 +384,35 @@ def many(
     return told(made, total, tally) if progress else made
 
 
+def chosen_executor(
+    experiment: Runnable,
+    executor: Any,
+    workers: int | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+) -> Executor:
+    """Where runs of an experiment are made, if they can be made so.
+
+    Raises
+    ------
+    ValueError, TypeError, ModuleNotFoundError
+        If they can't.
+    """
+    chosen = executor_of(executor, workers)
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries must be a number, 0 or more, not {retries!r}.")
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+    if timeout is not None and not chosen.keeps_time:
+        raise ValueError(
+            f"{executor!r} can't end a run that takes too long: use executor='process' for a "
+            "timeout, or 'async' for a coroutine function."
+        )
+    if chosen.awaits and not is_coroutine(experiment):
+        raise ValueError(f"{executor!r} is for coroutine functions; {experiment.name!r} is none.")
+    return chosen
+
+
 def _settled(
     made: Iterator[tuple[int, Observation]], follower: Follower
 ) -> Iterator[tuple[int, Observation]]:
@@ -406,7 +424,14 @@ def _settled(
         warn_of_trouble(follower)
 
 
-def _tally(progress: bool | str | tuple[str, str]) -> Tally:
+def checked_tally(progress: bool | str | tuple[str, str]) -> Tally:
+    """What is told of runs while they are made.
+
+    Raises
+    ------
+    TypeError
+        If ``progress`` is none of what it may be.
+    """
     if isinstance(progress, bool):
         return Tally(None)
     if isinstance(progress, str):

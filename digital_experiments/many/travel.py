@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -116,6 +116,12 @@ def name_unfit(calls: Iterable[Numbered], problem: Exception) -> None:
                     f"Argument {name!r} of config {number} can't be sent to a worker, "
                     f"because {reason}. Give what it is made from, and make it in the function."
                 ) from problem
+
+
+def unfit_of(config: Mapping[str, Any]) -> tuple[str, Exception] | None:
+    """A value of a config that can't travel to a worker, and why; None if all can."""
+    reasons = ((name, _can_travel(value)) for name, value in config.items())
+    return next(((name, why) for name, why in reasons if why is not None), None)
 
 
 def fit_to_travel(error: BaseException) -> BaseException:

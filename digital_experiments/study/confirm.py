@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence, Set
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.callbacks.seed import SEEDS, checked_seed
 from digital_experiments.errors import InvalidStudy
-from digital_experiments.study.design import checked_replicates
+from digital_experiments.study.design import checked_number
 from digital_experiments.study.hypotheses import ALL, BASELINE, Hypothesis
 from digital_experiments.study.integrity import seeds_used
 from digital_experiments.study.outcome import Outcome
@@ -32,6 +33,7 @@ def confirmed(
     seed: int | None,
     name: str | None,
     how: Mapping[str, Any],
+    stopped: Event | None = None,
 ) -> Outcome:
     """See :meth:`Outcome.confirm`."""
     if not hypotheses:
@@ -44,7 +46,7 @@ def confirmed(
         raise InvalidStudy(f"The confirmation of {name!r} needs another name than its own.")
     options = dict(how)
     strategy = options.pop("strategy", "rerun")
-    count = checked_replicates(replicates)
+    count = checked_number("replicates", replicates)
     known = all_plans(study.plans.root, study.experiment.name)
     begun = _begun(known, name, plan, hypotheses, seed) if strategy == "resume" else None
     own = set() if begun is None else {begun.id, *begun.continues}
@@ -62,7 +64,7 @@ def confirmed(
     )
     seen = [f"{other.study}/{other.id}" for other in (plan, *others)]
     progress = options.pop("progress", True)
-    return Session(asked, strategy, progress, options, seen, begun).run()
+    return Session(asked, strategy, progress, options, seen, begun).run(stopped)
 
 
 def _begun(

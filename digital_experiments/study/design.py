@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Self
 
 from digital_experiments.callbacks import Callback, Seed
 from digital_experiments.callbacks.seed import checked_seed
 from digital_experiments.errors import DigitalExperimentsWarning, InvalidStudy, did_you_mean
-from digital_experiments.executors import executor_of
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
 from digital_experiments.ids import check_name
+from digital_experiments.many.driver import chosen_executor
+from digital_experiments.many.travel import check_travels, unfit_of
 from digital_experiments.retention import Retention, checked_retention
 from digital_experiments.study.hypotheses import (
     ALL,
@@ -76,7 +77,7 @@ class Design:
         self.experiment = experiment
         self.baseline = with_own_containers(baseline or {})
         self.treatments = as_treatments(treatments)
-        self.replicates = checked_replicates(replicates)
+        self.replicates = checked_number("replicates", replicates)
         self.seed = None if seed is None else checked_seed(seed)
         self.hypotheses = tuple(distinct(hypotheses))
         self.name = check_name(name or experiment.name, "the name of a study")
@@ -174,7 +175,7 @@ class Design:
             try:
                 found[name] = self.condition(name)
             except Exception as problem:  # of a function of the user's, too
-                problems.append(f"{subject}: {str(problem) or type(problem).__name__}")
+                problems.append(f"{subject}: {told_of(problem)}")
         return found, problems
 
     def condition(self, name: str) -> dict[str, Any]:
@@ -267,7 +268,7 @@ class Design:
         DigitalExperimentsWarning
             If a test could not come to a verdict with so few replicates.
         """
-        _, problems = self.configs()
+        configs, problems = self.configs()
         if find_spec("scipy") is None:
             problems.append(NEEDS_SCIPY)
         names = [BASELINE, *self.treatments]
@@ -281,7 +282,10 @@ class Design:
             if (ALL in hypothesis.conditions or hypothesis.verifier) and not self.treatments:
                 problems.append(f"{hypothesis.name!r} is about treatments, of which there are none")
         try:
-            executor_of(self.executor, self.workers if isinstance(self.executor, str) else None)
+            chosen = chosen_executor(self.experiment, self.executor, self.workers)
+            if chosen.travels:
+                check_travels(self.experiment)
+                problems += _unfit(configs)
         except (ValueError, TypeError, ModuleNotFoundError) as problem:
             problems.append(f"executor: {problem}")
         if problems:
@@ -348,17 +352,17 @@ _PARAMETERS = (
 )
 
 
-def checked_replicates(replicates: object) -> int:
-    """A number of replicates.
+def checked_number(name: str, number: object) -> int:
+    """How many there are to be of something.
 
     Raises
     ------
     ValueError
         If it is not a whole number above 0.
     """
-    whole = plain_number(replicates) if type(replicates) is not int else replicates
+    whole = plain_number(number) if type(number) is not int else number
     if type(whole) is not int or whole < 1:
-        raise ValueError(f"replicates must be a number, 1 or more, not {replicates!r}.")
+        raise ValueError(f"{name} must be a number, 1 or more, not {number!r}.")
     return whole
 
 
@@ -379,6 +383,21 @@ def distinct(hypotheses: Any) -> list[Hypothesis]:
         if one not in found or one.ranker is not None:
             found[one] = one
     return list(found.values())
+
+
+def told_of(problem: Exception) -> str:
+    """What is wrong, with the kind of an error that is not told for people to read."""
+    if isinstance(problem, InvalidStudy):
+        return str(problem)
+    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+
+
+def _unfit(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with conditions that have to be sent to workers."""
+    for name, config in configs.items():
+        unfit = unfit_of(config)
+        if unfit is not None:
+            yield f"{name!r}: its {unfit[0]!r} can't be sent to a worker, because {unfit[1]}"
 
 
 def _all_of(problems: Sequence[str]) -> str:

@@ -72,5 +72,6 @@ def spread(one: Mapping[int, float], other: Mapping[int, float], paired: bool, n
 
 def value_of(cells: Mapping[str, Any], metric: str) -> float | None:
     """The number of a metric in a run; None where it has none."""
-    value = cells.get(metric, cells.get(metric.removeprefix(RESULT)))
+    names = (metric, metric.removeprefix(RESULT), metric.removeprefix("metrics."))
+    value = next((cells[name] for name in names if name in cells), None)
     return as_float(value) if isinstance(value, (bool, int, float)) else None

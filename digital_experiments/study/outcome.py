@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.charts import Chart, Strip, strips
@@ -418,14 +419,31 @@ class Outcome:
         """
         from digital_experiments.study.confirm import confirmed
 
-        asked = distinct(hypotheses)
-        return confirmed(self, asked, replicates, seed, name, how)
+        return confirmed(self, distinct(hypotheses), replicates, seed, name, how)
 
-    async def aconfirm(self, *args: Any, **how: Any) -> Outcome:
-        """As :meth:`confirm`, to be awaited: other coroutines run meanwhile."""
+    async def aconfirm(
+        self,
+        hypotheses: Any,
+        replicates: int,
+        *,
+        seed: int | None = None,
+        name: str | None = None,
+        **how: Any,
+    ) -> Outcome:
+        """As :meth:`confirm`, to be awaited: other coroutines run meanwhile.
+
+        If it is cancelled, no further run is begun; ``strategy="resume"`` goes on from there.
+        """
         import asyncio
 
-        return await asyncio.to_thread(self.confirm, *args, **how)
+        from digital_experiments.study.confirm import confirmed
+
+        stopped = Event()
+        asked = (self, distinct(hypotheses), replicates, seed, name, how, stopped)
+        try:
+            return await asyncio.to_thread(confirmed, *asked)
+        finally:
+            stopped.set()
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
         """The outcome as a text; with a path also as a page in a file.

@@ -16,11 +16,11 @@ from digital_experiments.errors import (
     DigitalExperimentsWarning,
     did_you_mean,
 )
-from digital_experiments.executors import executor_of
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
 from digital_experiments.ids import new_id
 from digital_experiments.many.calls import Call, Counted
+from digital_experiments.many.driver import checked_tally, chosen_executor
 from digital_experiments.observation import Observation
 from digital_experiments.options import call_kind, listens
 from digital_experiments.study.hypotheses import checked_choice
@@ -78,7 +78,8 @@ class Session:
         self.study = study
         self.strategy = strategy
         self.progress = progress
-        self.how = checked_how(how, "study")
+        self.how = checked_how(study, how, "study")
+        checked_tally(progress)
         self.explored = explored
         self.begun = begun
         self.conditions = study.conditions
@@ -255,17 +256,18 @@ def _log_run(study: str, one: Replicate, done: int, size: int) -> None:
     _log.info("study %s: %d of %d: replicate %d of %s %s", *told)
 
 
-def checked_how(how: dict[str, Any], what: str) -> dict[str, Any]:
+def checked_how(study: Study, how: dict[str, Any], what: str) -> dict[str, Any]:
     """How runs are to be made, beside where.
 
     Raises
     ------
-    TypeError
-        For what is none of it.
+    TypeError, ValueError
+        For what is none of it, or can't be.
     """
     for name in how:
         if name not in _HOW:
             raise TypeError(f"A {what} is not run by {name!r}. {did_you_mean(name, _HOW)}")
+    chosen_executor(study.experiment, study.executor, study.workers, **how)
     return how
 
 
@@ -290,7 +292,7 @@ def _same(one: Plan, other: Plan) -> bool:
 
 def _warn_of_threads(study: Study) -> None:
     """Say once that runs which take turns share the generators that are seeded."""
-    chosen = executor_of(study.executor, study.workers if isinstance(study.executor, str) else None)
+    chosen = chosen_executor(study.experiment, study.executor, study.workers)
     shares = chosen.shares_interpreter or chosen.awaits or chosen.draws_too
     if shares and study.name not in _warned and not _draws_from_its_own(study):
         _warned.add(study.name)

@@ -306,17 +306,20 @@ class Study(Versioned):
         controller : Controller
             What suggests configs: :class:`OptunaSearch`, :class:`GridSearch`, or another.
         trials : int
-            How many configs are tried in all; those of an earlier call count.
+            How many configs are tried in all; those of an earlier call count. Of those the runs
+            that are missing, or have failed, are made before others are tried.
         replicates_per_trial : int
             How often each is run, with the study's seeds.
         objective : str or callable, optional
             The metric whose mean is looked at; or a function of the
-            :class:`~digital_experiments.Observations` of a trial. By default what the
-            controller is for.
+            :class:`~digital_experiments.Observations` of a trial, whose number is called
+            ``result.objective``. By default what the controller is for, or else the first number
+            of the result.
         direction : {"max", "min"}, optional
             Which is best; by default as the controller or the metric's name says.
         **how
-            ``executor``, ``workers`` and the like, as for :meth:`run`.
+            ``executor``, ``workers``, ``progress``, ``retries`` and ``timeout``, as for
+            :meth:`run`.
 
         Returns
         -------
@@ -328,11 +331,29 @@ class Study(Versioned):
         refuse_in_loop("await study.aoptimise(...)")
         return best_of(self, controller, trials, replicates_per_trial, objective, direction, how)
 
-    async def aoptimise(self, *args: Any, **how: Any) -> Treatment:
-        """As :meth:`optimise`, to be awaited."""
+    async def aoptimise(
+        self,
+        controller: Any,
+        trials: int,
+        replicates_per_trial: int = 1,
+        objective: str | Callable[[Any], float] | None = None,
+        direction: str | None = None,
+        **how: Any,
+    ) -> Treatment:
+        """As :meth:`optimise`, to be awaited: other coroutines run meanwhile.
+
+        If it is cancelled, no further run is begun; the same line goes on from there.
+        """
         import asyncio
 
-        return await asyncio.to_thread(self.optimise, *args, **how)
+        from digital_experiments.study.optimise import best_of
+
+        stopped = Event()
+        asked = (self, controller, trials, replicates_per_trial, objective, direction, how, stopped)
+        try:
+            return await asyncio.to_thread(best_of, *asked)
+        finally:
+            stopped.set()
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Study:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from digital_experiments import Experiment, Study, experiment
-from digital_experiments.controllers import Controller, GridSearch, OptunaSearch, RandomSearch
-from digital_experiments.errors import RunsFailedWarning, UnknownColumn
+from digital_experiments import Experiment, Study, experiment, log_metric
+from digital_experiments.controllers import (
+    Controller,
+    GridSearch,
+    OptunaSearch,
+    RandomSearch,
+    Sobol,
+)
+from digital_experiments.errors import InvalidStudy, RunsFailedWarning, UnknownColumn
 
 
 @pytest.fixture
@@ -127,3 +138,182 @@ def test_a_search_ends_complete_when_there_is_nothing_left_to_try(study: Study) 
     with pytest.warns(RunsFailedWarning):
         study.optimise(GridSearch(x=[0.1, 3.0]), trials=2, objective="loss")
     assert [version.complete for version in study.versions()] == [True, False]
+
+
+def test_without_an_objective_a_loss_is_made_small() -> None:
+    @experiment(root="losing")
+    def losing(lr: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"loss": (lr - 0.1) ** 2}
+
+    best = Study(losing, seed=1).optimise(GridSearch(lr=[0.1, 0.5, 0.9]), trials=3)
+    assert (best.config({}), best.score) == ({"lr": 0.1}, 0.0)
+
+
+def test_a_function_of_the_runs_is_wanted_as_the_controllers_only_goal_is(study: Study) -> None:
+    search = OptunaSearch(minimise="result.objective", x=(0.0, 1.0), seed=1)
+    best = study.optimise(search, 5, objective=lambda runs: runs[0].result["loss"])
+    assert best.score == min(run.result["loss"] for run in study.experiment.observations())
+
+
+class Held:
+    """A value that is told by what it holds."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: RandomSearch(seed=1, p=[Path("a" * n), Path("b" * n)]),
+        lambda n: GridSearch(p=[Held(n), Held(n + 1)]),
+        lambda n: GridSearch(p=(["a" * n, "b" * n][i] for i in range(2))),
+    ],
+)
+def test_controllers_of_other_values_are_other_searches(make: Any) -> None:
+    @experiment(root="sized")
+    def sized(p: Any = None, seed: int = 0) -> dict[str, int]:
+        return {"acc": p.size if isinstance(p, Held) else len(str(p))}
+
+    study = Study(sized, seed=1)
+    assert study.optimise(make(1), 2, objective="acc").score in (1.0, 2.0)
+    assert study.optimise(make(8), 2, objective="acc").score in (8.0, 9.0)
+    study.optimise(make(8), 2, objective="acc")
+    assert len(sized.observations()) == 4
+
+
+def test_a_series_and_a_field_of_one_name_are_two_objectives() -> None:
+    @experiment(root="both")
+    def both(lr: float = 0.1, seed: int = 0) -> dict[str, float]:
+        log_metric("acc", -lr)
+        return {"acc": lr}
+
+    study = Study(both, seed=1)
+    grid = GridSearch(lr=[0.1, 0.2])
+    assert study.optimise(grid, 2, objective="metrics.acc").config({}) == {}
+    assert study.optimise(grid, 2, objective="acc").config({}) == {"lr": 0.2}
+    search = OptunaSearch(maximise="metrics.acc", lr=[0.1, 0.2], seed=1)
+    assert study.optimise(search, 4).score == -0.1
+
+
+DYING = """
+import os, sys
+from digital_experiments import Study, experiment
+from digital_experiments.controllers import {kind}
+
+@experiment(root="dying")
+def train(lr=0.0, seed=0):
+    if seed == 31342 and lr == {at} and not os.path.exists("died"):
+        open("died", "w").close()
+        {how}
+    return {{"acc": lr}}
+
+print(Study(train, seed=5).optimise({controller}, 4, 3, objective="acc", progress=False).score)
+runs = train.observations()
+print(len(runs), len({{(run.config["lr"], run.config["seed"]) for run in runs}}))
+"""
+
+
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), 9)", "raise ValueError('once')"])
+@pytest.mark.parametrize(
+    ("controller", "at"),
+    [
+        ("RandomSearch(lr=list(range(100)), seed=1)", 97),
+        ("Sobol(lr=(0, 99), seed=1)", None),
+        ("GridSearch(lr=[1, 2, 3, 4])", 4),
+    ],
+)
+def test_a_search_that_broke_off_comes_to_what_it_would_have(
+    controller: str, at: int | None, how: str
+) -> None:
+    kind = controller.partition("(")[0]
+    if at is None:
+        at = max(point["lr"] for point in Sobol(lr=(0, 99), seed=1).points(4))
+    text = DYING.format(kind=kind, controller=controller, at=at, how=how)
+    Path("dying.py").write_text(text)
+    told = [
+        subprocess.run([sys.executable, "-W", "ignore", "dying.py"], capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    assert told[1].stdout == f"{at}.0\n12 12\n", told[1].stderr
+
+
+def test_what_is_pruned_is_done_and_its_other_replicates_are_not_run() -> None:
+    optuna = pytest.importorskip("optuna")
+
+    @experiment(root="learning")
+    def learn(lr: float = 0.0, seed: int = 0) -> dict[str, float]:
+        for step in range(5):
+            log_metric("loss", lr, step=step)
+        return {"loss": lr}
+
+    def search() -> OptunaSearch:
+        pruner = optuna.pruners.ThresholdPruner(upper=0.5)
+        return OptunaSearch(
+            minimise="result.loss", lr=(0.0, 1.0), seed=1, pruner=pruner, prune_by="loss"
+        )
+
+    study = Study(learn, seed=1)
+    for _ in range(2):
+        study.optimise(search(), 6, 3)
+    runs = learn.observations(status=["completed", "pruned"])
+    pruned = [run for run in runs if run.status == "pruned"]
+    assert pruned
+    assert len(runs) == len(pruned) + 3 * (6 - len(pruned))
+    assert study.versions()[0].complete
+
+
+def test_a_controller_used_again_draws_what_a_new_one_would() -> None:
+    @experiment(root="drawing")
+    def drawing(a: int = 0, seed: int = 0) -> dict[str, int]:
+        return {"v": a}
+
+    used = RandomSearch(a=list(range(1000)), seed=1)
+    for trials in (2, 4):
+        Study(drawing, seed=1).optimise(used, trials, objective="v")
+    new = RandomSearch(a=list(range(1000)), seed=1)
+    fresh = drawing.with_(root="fresh")
+    Study(fresh, seed=1).optimise(new, 4, objective="v")
+    assert [o.result for o in drawing.observations()] == [o.result for o in fresh.observations()]
+
+
+def test_what_is_not_awaited_any_more_is_not_run() -> None:
+    @experiment(root="slow")
+    def slow(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        time.sleep(0.05)
+        return {"x": k}
+
+    study = Study(slow, treatments={"a": {"k": 1.0}}, replicates=2, seed=1)
+    explored = study.run()
+    grid = GridSearch(k=[float(k) for k in range(40)])
+
+    async def given_up(work: Any) -> int:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(work, 0.3)
+        return len(slow.observations())
+
+    for start in (
+        lambda: study.aoptimise(grid, 40, objective="x", progress=False),
+        lambda: explored.aconfirm("a.x > baseline.x", 40),
+    ):
+        there = asyncio.run(given_up(start()))  # its end waits for the thread
+        assert len(slow.observations()) <= there + 2
+
+
+def test_searches_say_what_is_wrong_with_what_they_are_given(study: Study) -> None:
+    with pytest.raises(TypeError, match="optimise expects a controller"):
+        study.optimise(GridSearch, 2)
+    with pytest.raises(InvalidStudy, match="The controller has suggested nothing to try"):
+        study.optimise(GridSearch(x=[]), 2)
+    with pytest.warns(RunsFailedWarning), pytest.raises(InvalidStudy, match="The last failed: "):
+        study.optimise(GridSearch(x=[3.0]), 2)
+
+    class Five(Controller):
+        def suggest(self, experiment: Any) -> Any:
+            return 5
+
+    with pytest.raises(TypeError, match="suggest must give a dict of parameters, or None, not 5"):
+        study.optimise(Five(), 2)
+    with pytest.raises(TypeError, match="progress must be"):
+        study.optimise(GridSearch(x=[0.1]), 2, progress=3)
+    assert study.optimise(GridSearch(x=[0.1]), np.int64(1)).config({}) == {"x": 0.1}
