@@ -20,7 +20,26 @@ if TYPE_CHECKING:
 Facts = dict[str, dict[str, Any]]
 """Values by section, and by name in each."""
 
-_SMALL = ("loss", "error", "err", "mse", "rmse", "mae", "mape", "perplexity", "time", "seconds")
+_SMALL = {
+    *(
+        "loss",
+        "error",
+        "errors",
+        "err",
+        "mse",
+        "rmse",
+        "mae",
+        "mape",
+        "perplexity",
+        "nll",
+        "regret",
+    ),
+    *("time", "seconds", "duration", "latency", "ms", "cost", "memory", "bytes", "distance"),
+}
+_LARGE = {
+    *("acc", "accuracy", "score", "f1", "auc", "auroc", "precision", "recall", "r2", "reward"),
+    *("return", "likelihood", "throughput", "iou", "bleu", "dice", "gain", "profit"),
+}
 _OUTCOME = ("experiment", "variant", "status", "error")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:==\s*|@\s*)(.+)$")
 
@@ -122,8 +141,18 @@ def direction(name: str) -> str:
     >>> direction("val/loss"), direction("accuracy")
     ('min', 'max')
     """
-    words = re.split(r"[^a-z]+", name.lower())
-    return "min" if any(word in _SMALL for word in words) else "max"
+    return told_direction(name) or "max"
+
+
+def told_direction(name: str) -> str | None:
+    """The same; None where its name does not tell.
+
+    >>> told_direction("F1-score"), told_direction("x")
+    ('max', None)
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    words |= {word.rstrip("0123456789") for word in words}
+    return "min" if words & _SMALL else "max" if words & _LARGE else None
 
 
 def shown(value: Any) -> str:

@@ -313,8 +313,7 @@ class _Parts:
 
     def column(self) -> Column:
         value = self.take("column", f"Expected a condition and a metric here, as in {_EXAMPLE}")
-        condition, metric = _halves(value)
-        return Column(condition.strip("\"'"), metric.strip("\"'"))
+        return Column(*map(_bare, _halves(value)))
 
     def margin(self) -> tuple[float, bool]:
         """What is added to the right side, and whether that goes for both directions."""
@@ -336,6 +335,11 @@ class _Parts:
         rest = self.text[self.place :]
         place = self.place + len(rest) - len(rest.lstrip())
         raise InvalidHypothesis(f"{expected}:\n  {self.text}\n  {' ' * place}^")
+
+
+def _bare(name: str) -> str:
+    """A name without the quotes that it stands in."""
+    return name[1:-1] if name[0] in "\"'" else name
 
 
 def _halves(column: str) -> tuple[str, str]:

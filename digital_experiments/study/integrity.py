@@ -10,7 +10,7 @@ from digital_experiments.errors import UnknownColumn
 from digital_experiments.ids import utc_text
 from digital_experiments.selection import select
 from digital_experiments.store.query import Query, as_lists
-from digital_experiments.study.hypotheses import Hypothesis
+from digital_experiments.study.hypotheses import BASELINE, Hypothesis
 from digital_experiments.study.plans import Plan, Plans, all_plans
 from digital_experiments.study.verdicts import Verdict
 
@@ -46,10 +46,20 @@ class Integrity:
 
     @classmethod
     def of(
-        cls, plans: Plans, plan: Plan, replicates: Sequence[Replicate], seen: Set[int] = frozenset()
+        cls,
+        plans: Plans,
+        plan: Plan,
+        replicates: Sequence[Replicate],
+        seen: Set[int] = frozenset(),
+        gone: int = 0,
     ) -> Integrity:
-        """What the plan and the runs tell; ``seen`` are seeds of other runs before the plan."""
+        """What the plan and the runs tell.
+
+        ``seen`` are seeds of other runs before the plan; ``gone`` is of how many plans there are
+        runs only.
+        """
         found: list[tuple[str, str]] = []
+        ending = plans.ending(plan)
         mine = [one for one in replicates if _part(one, "plan") == plan.id]
         changed = sum(_part(one, "digest") != plan.digest for one in mine)
         if changed:
@@ -57,6 +67,11 @@ class Integrity:
         old = [one for one in replicates if one.observation.id < plan.id]
         if old:
             found.append((REUSED, f"{len(old)} runs were made before the plan"))
+        if ending is not None and ending["completed"] >= ending["planned"]:
+            last = ending.get("last")
+            anew = sum(isinstance(last, str) and one.observation.id > last for one in mine)
+            if anew:
+                found.append((REUSED, f"{anew} runs took the place of others that were deleted"))
         explored, missing = _explored(plans, plan)
         used = {s for other in explored for s in other.seeds} | seen
         again = {one.seed for one in replicates} & used
@@ -75,7 +90,10 @@ class Integrity:
         reasons = [reason for _, reason in found]
         tried = _tried(plans, plan)
         if tried:
-            reasons.append(f"{tried} earlier confirmations of the same were begun")
+            times = "once" if tried == 1 else f"{tried} times"
+            reasons.append(f"a confirmation of the same was begun {times} before")
+        if gone > missing:
+            reasons.append(f"of {gone - missing} other versions there are runs, and no plan")
         for look in plans.looks(plan):
             when = utc_text(look["time"])[:16].replace("T", " ")
             reasons.append(f"looked at after {look['completed']} of {look['planned']} runs, {when}")
@@ -89,15 +107,19 @@ class Integrity:
 
 
 def judged(
-    found: Sequence[Verdict], integrity: Integrity, planned: Sequence[Hypothesis]
+    found: Sequence[Verdict],
+    integrity: Integrity,
+    planned: Sequence[Hypothesis],
+    late: Set[str] = frozenset(),
 ) -> list[Verdict]:
-    """Verdicts with what is to be held against each."""
-    return [
-        replace(
-            verdict, integrity=integrity.status if verdict.hypothesis in planned else UNREGISTERED
-        )
-        for verdict in found
-    ]
+    """Verdicts with what is to be held against each: also that it was asked late."""
+
+    def of_one(verdict: Verdict) -> str:
+        asked = verdict.hypothesis
+        is_late = integrity.status == VALID and asked.to_plain()["text"] in late
+        return UNREGISTERED if is_late or asked not in planned else integrity.status
+
+    return [replace(verdict, integrity=of_one(verdict)) for verdict in found]
 
 
 def _part(one: Replicate, name: str) -> object:
@@ -121,31 +143,70 @@ def _explored(plans: Plans, plan: Plan) -> tuple[list[Plan], int]:
 
 
 def _tried(plans: Plans, plan: Plan) -> int:
-    """How many earlier plans were to confirm the same."""
+    """How many earlier plans were to confirm the same, of the same conditions."""
     if not plan.explored:
         return 0
-    others = all_plans(plans.root, plan.experiment)
+    texts = {told["text"] for told in plan.hypotheses}
     return sum(
-        other.id < plan.id
-        and other.explored[:1] == plan.explored[:1]
+        other.kind == plan.kind
+        and other.id < plan.id
         and other.id not in plan.continues
-        for other in others
+        and not texts.isdisjoint(told["text"] for told in other.hypotheses)
+        and _conditions_agree(other, plan)
+        for other in all_plans(plans.root, plan.experiment)
     )
+
+
+def _conditions_agree(one: Plan, other: Plan) -> bool:
+    """Whether the conditions that two plans have in common are the same."""
+    return all(other.keys.get(name, key) == key for name, key in one.keys.items())
+
+
+def plans_gone(experiment: Experiment[..., Any], root: str) -> int:
+    """Of how many plans of an experiment there are runs only."""
+    query = Query(experiment.backend.index, select(None, experiment=experiment.name))
+    try:
+        named = as_lists(query.table(["metadata.study.plan"]))["metadata.study.plan"]
+    except UnknownColumn:  # no run belongs to a plan
+        return 0
+    known = {plan.id for plan in all_plans(root, experiment.name)}
+    return len({id for id in named if isinstance(id, str)} - known)
+
+
+def asked_late(plans: Plans, plan: Plan) -> set[str]:
+    """Hypotheses of a plan that came after others had run its treatments with its seeds."""
+    own = _of_treatments(plan)
+    before = [
+        other
+        for other in all_plans(plans.root, plan.experiment)
+        if other.id < plan.id
+        and other.kind == plan.kind
+        and other.fingerprint == plan.fingerprint
+        and not set(other.seeds).isdisjoint(plan.seeds)
+        and not own.isdisjoint(_of_treatments(other))
+    ]
+    asked = {told["text"] for told in plan.hypotheses}
+    return asked - {told["text"] for told in before[0].hypotheses} if before else set()
+
+
+def _of_treatments(plan: Plan) -> set[str]:
+    """What tells the configs of a plan's treatments from others; or, if it has none, its own."""
+    return {key for name, key in plan.keys.items() if name != BASELINE} or set(plan.keys.values())
 
 
 def seeds_used(
     experiment: Experiment[..., Any], besides: Collection[str], before: str | None = None
 ) -> set[int]:
     """The seeds of all runs of an experiment but those of some plans, up to an id."""
-    names = ["id", "metadata.seed", "metadata.study.plan"]
     query = Query(experiment.backend.index, select(None, experiment=experiment.name))
-    try:
-        table = as_lists(query.table(names))
-    except UnknownColumn:  # no run has been seeded, or none belongs to a plan
-        return set()
-    rows = zip(*(table[name] for name in names), strict=True)
-    return {
-        seed
-        for id, seed, plan in rows
-        if type(seed) is int and plan not in besides and (before is None or id < before)
-    }
+    found = set[int]()
+    for name in ("metadata.seed", "config.seed"):  # a plain call may be given its seed
+        columns = ["id", name, "metadata.study.plan"]
+        try:
+            table = as_lists(query.table(columns))
+        except UnknownColumn:  # no run has been seeded, or none belongs to a plan
+            continue
+        for id, seed, plan in zip(*(table[column] for column in columns), strict=True):
+            if type(seed) is int and plan not in besides and (before is None or id < before):
+                found.add(seed)
+    return found

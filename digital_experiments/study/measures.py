@@ -72,6 +72,12 @@ def spread(one: Mapping[int, float], other: Mapping[int, float], paired: bool, n
 
 def value_of(cells: Mapping[str, Any], metric: str) -> float | None:
     """The number of a metric in a run; None where it has none."""
+    number = number_of(cells, metric)
+    return None if number is None else as_float(number)
+
+
+def number_of(cells: Mapping[str, Any], metric: str) -> float | int | None:
+    """The same, a whole number as such: it may have more digits than a float."""
     names = (metric, metric.removeprefix(RESULT), metric.removeprefix("metrics."))
     value = next((cells[name] for name in names if name in cells), None)
-    return as_float(value) if isinstance(value, (bool, int, float)) else None
+    return value if isinstance(value, (bool, int, float)) else None

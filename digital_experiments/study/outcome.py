@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.charts import Chart, Strip, strips
 from digital_experiments.errors import UnknownColumn, VersionNotFound, did_you_mean
-from digital_experiments.facts import direction
+from digital_experiments.facts import told_direction
 from digital_experiments.files import save
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import distinct
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.integrity import Integrity, judged, seeds_used
+from digital_experiments.study.integrity import (
+    Integrity,
+    asked_late,
+    judged,
+    plans_gone,
+    seeds_used,
+)
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
 from digital_experiments.study.plans import CONFIRMATION, Plan
 from digital_experiments.study.power import replicates_needed
@@ -208,7 +214,8 @@ class Outcome:
         that came later for the number of both.
         """
         asked = [v for h in self.hypotheses for v in self._together(h) if v.hypothesis == h]
-        return judged(asked, self.integrity, self.planned)
+        late = asked_late(self.study.plans, self.plan)
+        return judged(asked, self.integrity, self.planned, late)
 
     def _together(self, hypothesis: Hypothesis) -> list[Verdict]:
         """The verdicts whose number a hypothesis is corrected for, its own among them."""
@@ -230,10 +237,11 @@ class Outcome:
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the runs are what the plan said before the first of them."""
-        plan, seen = self.plan, set[int]()
+        plan, plans, seen, gone = self.plan, self.study.plans, set[int](), 0
         if plan.kind == CONFIRMATION:
             seen = seeds_used(self.study.experiment, {plan.id, *plan.continues}, plan.id)
-        return Integrity.of(self.study.plans, plan, self.replicates, seen)
+            gone = plans_gone(self.study.experiment, plans.root)
+        return Integrity.of(plans, plan, self.replicates, seen, gone)
 
     @property
     def is_complete(self) -> bool:
@@ -244,14 +252,22 @@ class Outcome:
     def ranking(self) -> list[tuple[str, float]]:
         """Conditions with their scores, the best first.
 
-        By the first hypothesis: its ``ranker``, the smallest first, or the mean of its metric;
-        without hypotheses by the first metric, of a loss or an error the smallest.
+        By the first hypothesis with a ``ranker``, the smallest first; or else by the mean of the
+        first one's metric, or without hypotheses of the first metric: of a loss, an error or a time
+        the smallest first, and where its name does not tell, as the hypothesis does.
         """
-        means = {
-            name: {m: sum(v) / len(v) for m in self.metric_names if (v := self._numbers(name, m))}
-            for name in self._cells
-        }
-        return ranked(self.hypotheses, self.verdicts, means, lambda name: direction(name) == "min")
+        means = {name: self._means(name) for name in self._cells}
+        return ranked(self.hypotheses, self.verdicts, means, _smaller_is_better)
+
+    def _means(self, treatment: str) -> dict[str, float]:
+        """The mean of each metric in a condition, infinite where one of its numbers is."""
+        found = {}
+        for metric in self.metric_names:
+            told = [value_of(cells, metric) for cells in self._cells[treatment].values()]
+            numbers = [value for value in told if value is not None and value == value]
+            if numbers:
+                found[metric] = sum(value / len(numbers) for value in numbers)
+        return found
 
     @property
     def best(self) -> str:
@@ -519,3 +535,9 @@ def planned_hypotheses(plan: Plan, given: Sequence[Hypothesis]) -> list[Hypothes
         mine = next((h for h in given if h.to_plain() == told), None)
         found.append(mine or Hypothesis.of_plain(told))
     return found
+
+
+def _smaller_is_better(metric: str) -> bool | None:
+    """Whether small values are good, as far as a metric's name tells."""
+    told = told_direction(metric)
+    return None if told is None else told == "min"

@@ -244,9 +244,16 @@ class Plans:
         """Keep a plan."""
         write_atomic(self._folder, plan.id + ENDING, plan.data)
 
-    def end(self, plan: Plan, completed: int, planned: int | None = None) -> None:
-        """Note that all runs of a plan have ended, of which so many have completed."""
-        self._note(plan.id + _DONE, completed, plan.size if planned is None else planned)
+    def end(self, plan: Plan, completed: int, planned: int | None = None, last: str = "") -> None:
+        """Note that all runs of a plan have ended, of which so many have completed.
+
+        When all had completed for the first time is kept.
+        """
+        known = self.ending(plan)
+        if known is not None and known["completed"] >= known["planned"] == (planned or plan.size):
+            return
+        size = plan.size if planned is None else planned
+        self._note(plan.id + _DONE, completed, size, last=last)
 
     def ending(self, plan: Plan) -> dict[str, Any] | None:
         """What was noted at the end of a plan; None if it has not been reached."""
@@ -261,8 +268,8 @@ class Plans:
         names = [n for n in study_files(self.root, self.study) if n.startswith(plan.id + _LOOK)]
         return [told for name in names if (told := self._told(name)) is not None]
 
-    def _note(self, name: str, completed: int, planned: int) -> None:
-        told = {"time": started(new_id()), "completed": completed, "planned": planned}
+    def _note(self, name: str, completed: int, planned: int, **more: str) -> None:
+        told = {"time": started(new_id()), "completed": completed, "planned": planned, **more}
         write_atomic(self._folder, name, readable_json(encode(told)))
 
     def _told(self, name: str) -> dict[str, Any] | None:

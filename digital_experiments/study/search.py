@@ -178,8 +178,8 @@ class Search:
         """Note how much of what was begun is done: what was pruned is."""
         if self.is_written:
             done = sum(self._is_whole(name) or self._is_pruned(name) for name in self._runs)
-            counts = (number * self.replicates for number in (done, self._names.total()))
-            self.study.plans.end(self.plan, *counts)
+            begun = self._names.total()
+            self.study.plans.end(self.plan, done * self.replicates, begun * self.replicates)
 
     def _keep(self, trial: str, number: int, run: Observation) -> None:
         """Take note of a run, unless it is another attempt at what has been done."""

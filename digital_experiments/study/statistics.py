@@ -30,12 +30,18 @@ NEVER = (
     f"{1 / (RESAMPLES + 1):.2g}, and can't reach the level {{alpha:.2g}}: use test='welch'"
 )
 
+ASYMMETRIC = (
+    "at least half of the values are equal, or they are 0 or 1: then exchanging them says nothing "
+    "of a margin or a number; test='welch' does, given many replicates"
+)
+
 _MANY = 500  # replicates from which on more change no smallest p-value that matters
 _BATCH = 4_000_000  # numbers in memory at once
 _ROUNDING = 256 * np.finfo(float).eps
 """How far, of their size, numbers may be apart that are equal but for rounding."""
 
-_EXACT = 2.0**53  # whole numbers up to this have no rounding
+EXACT = 2.0**53
+"""Whole numbers up to this have no rounding."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def compared(
     margin: float | None = None,
     test: str = "permutation",
     paired: bool = True,
+    fixed: bool = False,
     interval: str = "t",
     alpha: float = 0.05,
 ) -> Comparison:
@@ -113,6 +120,8 @@ def compared(
         others are the paired t test, Wilcoxon's signed ranks, and McNemar's exact test.
     paired : bool
         Whether the samples are pairs.
+    fixed : bool
+        Whether ``other`` is one number, that was not measured, as often as needed.
     interval : {"t", "bootstrap"}
         By Student's t (Welch's where not paired), or the bootstrap (BCa).
     alpha : float
@@ -139,7 +148,7 @@ def compared(
     if paired and len(a) != len(b):
         raise ValueError(f"Pairs need samples of the same length, not {len(a)} and {len(b)}.")
     sides = [(alternative, shift)] if margin is None else [("greater", -margin), ("less", margin)]
-    reason = _obstacle(a, b, test, paired, sides, alpha)
+    reason = _obstacle(a, b, test, paired, sides, alpha) or _asymmetry(a, b, test, sides, fixed)
     p = None
     if not reason:
         found = [p_value(a, b, side, test, paired, against) for side, against in sides]
@@ -166,7 +175,7 @@ def _scaled(*samples: Sample) -> tuple[list[Sample], int]:
 def _errors(values: Sample | float) -> Any:
     """How far values may be off by rounding; whole numbers are not."""
     sizes = np.abs(values)
-    whole = (np.rint(values) == values) & (sizes <= _EXACT)
+    whole = (np.rint(values) == values) & (sizes <= EXACT)
     return np.where(whole, 0.0, _ROUNDING * sizes)
 
 
@@ -196,6 +205,11 @@ def _obstacle(
         return "Fisher's test is for metrics that are 0 or 1, or False or True"
     if test == "fisher" and any(against for _, against in sides):
         return NO_MARGINS
+    if test in ("permutation", "mann-whitney") and _is_within_rounding(a, b):
+        return (
+            "the values differ by less than numbers of their size are rounded by: measure from a "
+            "zero that is nearer"
+        )
     if test == "welch" and not varies(a, b, paired):
         return "the values do not vary, which a t test needs; a permutation test does not"
     least = max(smallest_p(test, paired, len(a), len(b), side) for side, _ in sides)
@@ -205,6 +219,30 @@ def _obstacle(
             f"above alpha = {alpha:g}"
         )
     return ""
+
+
+def _asymmetry(
+    a: Sample, b: Sample, test: str, sides: Sequence[tuple[str, float]], fixed: bool
+) -> str:
+    """Why chances can't be told by exchanging values or signs, if they can't.
+
+    Shifted by a margin, or held against a number, two samples are exchangeable, and differences
+    symmetric, only if they differ by nothing but that shift: rates, and values that are mostly
+    equal, do not.
+    """
+    if test not in ("permutation", "mann-whitney"):
+        return ""
+    shifted = any(against for _, against in sides)
+    if fixed and set(np.unique(a)) <= {0.0, 1.0}:
+        return "" if set(np.unique(b)) <= {0.5} else ASYMMETRIC
+    values = (a,) if fixed else (a, b) if shifted else ()
+    return ASYMMETRIC if any(_mostly_equal(of_one) for of_one in values) else ""
+
+
+def _mostly_equal(values: Sample) -> bool:
+    """Whether at least half of some values are one."""
+    most = np.max(np.unique(values, return_counts=True)[1])
+    return bool(most > 1 and 2 * most >= len(values))
 
 
 def p_value(
@@ -326,7 +364,8 @@ def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str
         return 0.0
     count, other = min(count, _MANY), min(other, _MANY)
     arrangements = 2**count if paired else math.comb(count + other, count)
-    sides = 2 if alternative == "two-sided" and not (test == "fisher" and not paired) else 1
+    mirrored = paired or test != "fisher" or count == other  # as unlikely as its opposite
+    sides = 2 if alternative == "two-sided" and mirrored else 1
     drawn = RESAMPLES + 1 if test == "permutation" else math.inf
     return min(1.0, sides / min(arrangements, drawn))
 
@@ -517,6 +556,12 @@ def varies(a: Sample, b: Sample, paired: bool) -> bool:
     if paired:
         return not _is_flat(a - b, _errors(a) + _errors(b))
     return not (_is_flat(a, _errors(a)) and _is_flat(b, _errors(b)))
+
+
+def _is_within_rounding(a: Sample, b: Sample) -> bool:
+    """Whether two samples are not equal, but can't be told apart."""
+    pooled, errors = np.concatenate([a, b]), np.concatenate([_errors(a), _errors(b)])
+    return bool(np.ptp(pooled) > 0) and _is_flat(pooled, errors)
 
 
 def _is_flat(values: Sample, errors: Sample) -> bool:

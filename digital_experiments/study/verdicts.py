@@ -10,8 +10,9 @@ from typing import Any
 from digital_experiments.charts import as_float
 from digital_experiments.errors import InvalidStudy, did_you_mean
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.measures import RESULT, value_of
+from digital_experiments.study.measures import RESULT, number_of, value_of
 from digital_experiments.study.statistics import (
+    EXACT,
     NEVER,
     Comparison,
     compared,
@@ -102,12 +103,16 @@ def verdicts(
         How p-values are corrected for their number.
     """
     found = [v for h in hypotheses for v in _of_hypothesis(h, metrics, replicates)]
-    counted = [n for n, v in enumerate(found) if v.p is not None or v.hypothesis.is_missing]
+    counted = [
+        n
+        for n, v in enumerate(found)
+        if v.p is not None or v.sides is not None or v.hypothesis.is_missing
+    ]
     values = [1.0 if (p := found[n].p) is None else p for n in counted]
     hopeless = _too_few(found, len(counted), correction)
     for n, p in zip(counted, corrected(values, correction), strict=True):
         verdict = found[n]
-        if verdict.hypothesis.is_missing:
+        if verdict.p is None:
             continue
         supported = p <= verdict.hypothesis.alpha
         found[n] = replace(verdict, p_corrected=p, supported=None if hopeless else supported)
@@ -131,7 +136,7 @@ def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> st
         return NEVER.format(alpha=level)
     return (
         f"too few replicates for {count} hypotheses: the smallest p-value, corrected for their "
-        f"number, is {p:.2g}, above alpha = {alpha:g}"
+        f"number, is {min(1.0, p):.2g}, above alpha = {alpha:g}"
     )
 
 
@@ -180,18 +185,22 @@ def _of_text(
     if paired:
         common = [n for n in one if n in other]
         one, other = {n: one[n] for n in common}, {n: other[n] for n in common}
+    endless = _infinite(left, one) or (_infinite(right, other) if isinstance(right, Column) else "")
+    if endless:
+        return replace(undecided, reason="; ".join([endless, *notes]))
     same = _all_the_same(one, other, isinstance(right, Column))
-    if same and not _are_truths([*one.values(), *other.values()]):
+    measured = [*one.values(), *(other.values() if isinstance(right, Column) else ())]
+    if same and not _are_truths(measured):
         return replace(undecided, reason="; ".join([_SAME, *notes]))
     within = hypothesis.operator == "=="
     comparison = compared(
-        list(one.values()),
-        list(other.values()),
+        *_as_floats(list(one.values()), list(other.values()), isinstance(right, Column)),
         alternative=_ALTERNATIVES.get(hypothesis.operator, "two-sided"),
         shift=0.0 if within else hypothesis.margin,
         margin=hypothesis.margin if within else None,
         test=hypothesis.test,
         paired=paired,
+        fixed=not isinstance(right, Column),
         interval=hypothesis.interval,
         alpha=hypothesis.alpha,
     )
@@ -200,6 +209,26 @@ def _of_text(
     notes = [_SAME, *notes] if same and comparison.p is not None else notes
     reason = "; ".join([*([comparison.reason] if comparison.reason else []), *notes])
     return replace(undecided, p=comparison.p, comparison=comparison, reason=reason)
+
+
+def _infinite(column: Column, values: Mapping[int, float]) -> str:
+    """What is wrong with values that have no mean; empty if nothing is."""
+    count = sum(not math.isfinite(as_float(value)) for value in values.values())
+    if not count:
+        return ""
+    return (
+        f"{count} of {column.condition!r} are infinite in {column.metric!r}: no mean can be "
+        "compared, and to leave them out would flatter it"
+    )
+
+
+def _as_floats(one: list[Any], other: list[Any], measured: bool) -> tuple[list[float], list[float]]:
+    """Numbers as floats; whole ones that floats can't tell apart, from the smallest of them."""
+    every = [*one, *other]
+    if measured and all(type(v) is int for v in every) and max(map(abs, every)) > EXACT:
+        least = min(every)
+        one, other = [v - least for v in one], [v - least for v in other]
+    return [as_float(v) for v in one], [as_float(v) for v in other]
 
 
 def _all_the_same(one: Mapping[int, float], other: Mapping[int, float], two: bool) -> bool:
@@ -215,9 +244,9 @@ def _are_truths(values: Sequence[float]) -> bool:
 def _values(
     column: Column, metrics: Metrics, replicates: int
 ) -> tuple[dict[int, float], list[str]]:
-    """The finite values of a metric by replicate, and what is to be said of those left out."""
+    """The numbers of a metric by replicate, and what is to be said of what is left out."""
     of_condition = metrics[column.condition]
-    told = {n: value_of(cells, column.metric) for n, cells in of_condition.items()}
+    told = {n: number_of(cells, column.metric) for n, cells in of_condition.items()}
     there = {n: value for n, value in told.items() if value is not None}
     if not there:
         known = dict.fromkeys(
@@ -238,13 +267,13 @@ def _values(
         )
     if len(there) < len(told):
         notes.append(f"{len(told) - len(there)} of {column.condition!r} lack {column.metric!r}")
-    finite = {n: value for n, value in there.items() if math.isfinite(value)}
-    if len(finite) < len(there):
-        count = len(there) - len(finite)
+    numbers = {n: value for n, value in there.items() if value == value}
+    if len(numbers) < len(there):
+        count = len(there) - len(numbers)
         notes.append(
-            f"{count} of {column.condition!r} are left out: {column.metric!r} is not finite"
+            f"{count} of {column.condition!r} are left out: {column.metric!r} is not a number"
         )
-    return finite, notes
+    return numbers, notes
 
 
 def _of_function(hypothesis: Hypothesis, name: str, metrics: Metrics) -> Verdict:
@@ -341,7 +370,8 @@ def ranked(
     means : dict
         The mean of each metric by condition.
     smaller_is_better : callable
-        Whether small values of a metric are good, by its name: used where no hypothesis says.
+        Whether small values of a metric are good, by its name; None where that does not tell, so
+        that the hypothesis has to.
     """
     for hypothesis in hypotheses:
         if hypothesis.ranker is not None:
@@ -350,17 +380,18 @@ def ranked(
             return _in_order(scores, smallest_first=True)
     text = next((h for h in hypotheses if h.left is not None), None)
     if text is not None and text.left is not None:
-        metric, less = text.left.metric.removeprefix(RESULT), text.operator in ("<", "<=")
-        if text.left.condition == BASELINE and isinstance(text.right, Column):
-            less = not less
-        if text.operator in ("==", "!="):
-            less = smaller_is_better(metric)
+        metric = text.left.metric.removeprefix(RESULT)
+        less = smaller_is_better(metric)
+        if less is None:
+            less = text.operator in ("<", "<=")
+            if text.left.condition == BASELINE and isinstance(text.right, Column):
+                less = not less and text.operator in (">", ">=")
     else:
         metrics = [name for of_one in means.values() for name in of_one if name != "duration"]
         if not metrics:
             return []
         metric = metrics[0]
-        less = smaller_is_better(metric)
+        less = smaller_is_better(metric) or False
     scores = {name: of_one[metric] for name, of_one in means.items() if metric in of_one}
     return _in_order(scores, smallest_first=less)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_runs_that_were_seen_before_are_told(explored: Outcome) -> None:
     extended = study.run(replicates=10, strategy="resume")
     assert extended.verdicts[0].integrity == "reused data"
     assert "18 runs were made before the plan" in str(extended.integrity)
-    fresh = study.run(replicates=10)
+    assert study.run(replicates=10).verdicts[0].integrity == "not pre-registered"  # seen before
+    fresh = study.with_(seed=5).run(replicates=10)
     assert fresh.verdicts[0].integrity == "valid"
 
 
@@ -156,3 +158,58 @@ def test_a_confirmation_may_be_extended_more_than_once(explored: Outcome) -> Non
         assert len(more.replicates) == 2 * count
         assert more.plan.seed == first.plan.seed
         assert not any("earlier confirmations" in reason for reason in more.integrity.reasons)
+
+
+@pytest.fixture
+def noise() -> Experiment[..., Any]:
+    @experiment(root="noise")
+    def noise(lr: float = 0.0, seed: int = 0) -> dict[str, float]:
+        own = random.Random(f"{seed}/{lr}")
+        return {"x": own.gauss(0, 1), "y": own.gauss(0, 1)}
+
+    return noise
+
+
+def test_runs_that_took_the_place_of_deleted_ones_are_told(noise: Experiment[..., Any]) -> None:
+    explored = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1).run()
+    confirmed = explored.confirm("a.x > baseline.x", 6)
+    assert confirmed.integrity
+    noise.delete([one.observation for one in confirmed.replicates[:2]])
+    again = explored.confirm("a.x > baseline.x", 6, strategy="resume")
+    assert again.integrity.status == "reused data"
+    assert again.integrity.reasons == ["2 runs took the place of others that were deleted"]
+    assert again.study.load().verdicts[0].integrity == "reused data"
+
+
+def test_earlier_confirmations_of_the_same_are_counted(noise: Experiment[..., Any]) -> None:
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1)
+    outcome = study.run()
+    for name in ("one", "two"):
+        outcome = outcome.confirm("a.x > baseline.x", 6, name=name)
+    assert outcome.integrity.reasons == ["a confirmation of the same was begun once before"]
+    new = study.with_(seed=77).run().confirm("a.x > baseline.x", 6, name="three")
+    assert new.integrity.reasons == ["a confirmation of the same was begun 2 times before"]
+    assert new.confirm("a.y > baseline.y", 6, name="other").integrity.reasons == []
+    shutil.rmtree("noise/studies/one")
+    last = new.confirm("a.y < baseline.y", 6, name="last")
+    assert last.integrity.reasons == ["of 1 other versions there are runs, and no plan"]
+
+
+def test_what_is_asked_after_the_same_seeds_were_run_is_not_pre_registered(
+    noise: Experiment[..., Any],
+) -> None:
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=6, seed=1)
+    first = study.expect("a.x > baseline.x").run()
+    both = study.expect("a.x > baseline.x").expect("a.y > baseline.y").run()
+    assert [v.integrity for v in first.verdicts] == ["valid"]
+    assert [v.integrity for v in both.verdicts] == ["valid", "not pre-registered"]
+    other = study.with_(seed=2).expect("a.y > baseline.y").run()
+    assert other.verdicts[0].integrity == "valid"
+
+
+def test_seeds_of_plain_calls_are_not_fresh(noise: Experiment[..., Any]) -> None:
+    for number in range(6):
+        noise(lr=1.0, seed=7 + 31337 * number)
+    explored = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1).run()
+    with pytest.raises(InvalidStudy, match="seeds that earlier runs have used"):
+        explored.confirm("a.x > baseline.x", 6, seed=7)

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import pytest
+import scipy.stats
 
 from digital_experiments import Hypothesis
 from digital_experiments.errors import InvalidHypothesis
 from digital_experiments.study.hypotheses import Column, as_hypothesis
+from digital_experiments.study.statistics import smallest_p
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 
 
@@ -141,13 +143,20 @@ def test_pairs_are_what_both_have() -> None:
     assert apart.comparison.counts == (9, 9)
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_left_out_and_told(wrong: float) -> None:
+def test_what_is_infinite_can_not_be_compared() -> None:
+    for wrong in (math.inf, -math.inf):
+        verdict = only("new.x < baseline.x", metrics(baseline=HIGH, new=[wrong, *LOW[1:]]))
+        assert (verdict.supported, verdict.p) == (None, None)
+        assert verdict.reason.startswith("1 of 'new' are infinite in 'x'")
+
+
+def test_what_is_no_number_is_left_out_and_told() -> None:
+    wrong = math.nan
     verdict = only("new.x > baseline.x", metrics(baseline=LOW, new=[wrong, *HIGH[1:]]))
     assert verdict.supported is True
     assert verdict.comparison is not None
     assert verdict.comparison.counts == (9, 9)
-    assert verdict.reason == "1 of 'new' are left out: 'x' is not finite"
+    assert verdict.reason == "1 of 'new' are left out: 'x' is not a number"
     none = only("new.x > baseline.x", metrics(baseline=LOW, new=[wrong] * 10))
     assert (none.supported, none.p) == (None, None)
     assert "10 of 'new' are left out" in none.reason
@@ -215,12 +224,83 @@ def test_a_function_that_fails_or_says_nothing_is_told() -> None:
 def test_ranking_goes_by_the_first_hypothesis_or_by_the_name_of_the_metric() -> None:
     means = {"baseline": {"loss": 3.0, "acc": 0.2}, "new": {"loss": 1.0, "acc": 0.1}}
 
-    def small(name: str) -> bool:
-        return name == "loss"
+    def small(name: str) -> bool | None:
+        return {"loss": True, "acc": False}.get(name)
 
     assert ranked([], [], means, small)[0] == ("new", 1.0)
     higher = Hypothesis("new.acc > baseline.acc")
     assert ranked([higher], [], means, small) == [("baseline", 0.2), ("new", 0.1)]
-    lower = Hypothesis("new.acc < baseline.acc")
-    assert ranked([lower], [], means, small)[0][0] == "new"
+    for text in ("new.acc < baseline.acc", "baseline.acc > *.acc", "new.acc > 0.1"):
+        assert ranked([Hypothesis(text)], [], means, small)[0][0] == "baseline"
+    unknown = {"baseline": {"x": 1.0}, "new": {"x": 2.0}}
+    for text, best in (("new.x < baseline.x", "baseline"), ("new.x > baseline.x", "new")):
+        assert ranked([Hypothesis(text)], [], unknown, small)[0][0] == best
     assert ranked([], [], {"baseline": {}}, small) == []
+
+
+@pytest.mark.parametrize("test", ["permutation", "mann-whitney"])
+@pytest.mark.parametrize("text", ["new.x == baseline.x +- 0.05", "new.x >= baseline.x - 0.05"])
+@pytest.mark.parametrize("paired", [None, False])
+def test_margins_of_rates_are_not_told_by_exchanging(
+    test: str, text: str, paired: bool | None
+) -> None:
+    rates = [1.0] * 9 + [0.0]
+    for new in (rates, [1.0] * 10):
+        asked = Hypothesis(text, test=test, paired=paired)
+        (verdict,) = verdicts([asked], metrics(baseline=rates, new=new), 10, None)
+        assert (verdict.supported, verdict.p) == (None, None)
+        assert "test='welch' does" in verdict.reason
+    many = metrics(baseline=[0.0, 1.0] * 200, new=[0.0, 1.0] * 200)
+    (verdict,) = verdicts([Hypothesis(text, test="welch", paired=False)], many, 400, None)
+    assert verdict.p is not None
+
+
+def test_a_rate_is_held_against_no_number_but_a_half() -> None:
+    always = metrics(baseline=[1.0] * 10, new=[1.0] * 10)
+    assert only("new.x > 0.9", always).supported is None
+    assert only("new.x > 0.5", always).supported is True
+
+
+def test_whole_numbers_beyond_floats_are_compared_exactly() -> None:
+    zero = 1_700_000_000_000_000_000
+    differences = [153, 41, 91, 32, 190, 116]
+    numbers = [7, 93, 15, 60, 2, 48]
+    verdict = only(
+        "new.x > baseline.x",
+        metrics(
+            baseline=[zero + n for n in numbers],
+            new=[zero + n + d for n, d in zip(numbers, differences, strict=True)],
+        ),
+    )
+    assert verdict.p == 1 / 64
+    assert verdict.comparison is not None
+    assert verdict.comparison.difference == pytest.approx(sum(differences) / 6)
+
+
+def test_what_rounding_hides_is_told() -> None:
+    clock = [1.7e9 + n * 1e-6 for n in range(6)]
+    later = [value + 1e-5 for value in clock]
+    verdict = only("new.x > baseline.x", metrics(baseline=clock, new=later))
+    assert verdict.p is None
+    assert "differ by less than numbers of their size are rounded by" in verdict.reason
+
+
+def test_only_the_outer_quotes_of_a_name_are_left_out() -> None:
+    asked = Hypothesis("""a."p'" > baseline.'q"' """)
+    assert asked.left is not None
+    assert (asked.left.metric, asked.right) == ("p'", Column("baseline", 'q"'))
+
+
+def test_p_values_are_corrected_for_hypotheses_that_could_not_be_tested_too() -> None:
+    told = metrics(baseline=LOW, a=HIGH, b=[1.0], c=[1.0])
+    found = verdicts([Hypothesis("*.x > baseline.x")], told, 10, "holm")
+    assert found[0].p is not None
+    assert [v.p for v in found[1:]] == [None, None]
+    assert found[0].p_corrected == pytest.approx(3 * found[0].p)
+
+
+def test_the_smallest_p_value_of_fishers_test_on_both_sides() -> None:
+    for count, other in ((3, 3), (3, 5), (4, 4)):
+        table = [[count, 0], [0, other]]
+        least = scipy.stats.fisher_exact(table).pvalue
+        assert smallest_p("fisher", False, count, other, "two-sided") == pytest.approx(least)
