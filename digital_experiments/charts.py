@@ -214,8 +214,8 @@ def strips(some: Sequence[Strip], name: str) -> str:
 
     parts = [
         f'<line class="faint" x1="{x(tick)}" x2="{x(tick)}" y1="10" y2="{whole - _BOTTOM}"/>'
-        f'<text x="{x(tick)}" y="{whole - _BOTTOM + 16}" text-anchor="middle">{number(tick)}</text>'
-        for tick in ticks
+        f'<text x="{x(tick)}" y="{whole - _BOTTOM + 16}" text-anchor="middle">{told}</text>'
+        for tick, told in zip(ticks, _tick_texts(ticks), strict=True)
     ]
     parts.append(
         f'<text x="{(left + WIDTH) / 2}" y="{whole - 6}" text-anchor="middle" opacity=".7">'
@@ -230,7 +230,7 @@ def strips(some: Sequence[Strip], name: str) -> str:
         )
         parts += [
             f'<circle cx="{x(v)}" cy="{y + (k * 0.618 % 1 - 0.5) * 20:.1f}" r="3" fill="{shade}" '
-            f'fill-opacity=".35"><title>{number(v)}</title></circle>'
+            f'fill-opacity=".55"><title>{number(v)}</title></circle>'
             for k, v in enumerate(strip.values)
             if math.isfinite(v)
         ]
@@ -378,17 +378,13 @@ class _Frame:
     def axes(self, x_name: str, y_name: str) -> str:
         bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
         parts = []
-        for value in self.y_ticks:
+        for value, told in zip(self.y_ticks, _tick_texts(self.y_ticks), strict=True):
             y = f"{self.y(value):.1f}"
             parts.append(f'<line class="faint" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-            parts.append(
-                f'<text x="{_LEFT - 8}" y="{y}" dy="4" text-anchor="end">{number(value)}</text>'
-            )
-        for value in self.x_ticks:
+            parts.append(f'<text x="{_LEFT - 8}" y="{y}" dy="4" text-anchor="end">{told}</text>')
+        for value, told in zip(self.x_ticks, _tick_texts(self.x_ticks), strict=True):
             x = f"{self.x(value):.1f}"
-            parts.append(
-                f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{number(value)}</text>'
-            )
+            parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{told}</text>')
         parts.append(
             f'<text x="{(_LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle" '
             f'opacity=".7">{escape(x_name)}</text>'
@@ -405,6 +401,16 @@ def number(value: float) -> str:
     ('0.3', '1.5e+06', '3')
     """
     return f"{value:.6g}" if abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _tick_texts(ticks: list[float]) -> list[str]:
+    """Numbers in as few characters as tell them apart."""
+    told = [number(tick) for tick in ticks]
+    digits = 5
+    while len(set(told)) < len(told) and digits < 17:
+        told = [f"{tick:.{digits}g}" for tick in ticks]
+        digits += 1
+    return told
 
 
 def _range(values: list[float]) -> tuple[list[float], tuple[float, float]]:

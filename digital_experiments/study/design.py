@@ -11,6 +11,7 @@ from digital_experiments.callbacks.seed import checked_seed
 from digital_experiments.errors import DigitalExperimentsWarning, InvalidStudy, did_you_mean
 from digital_experiments.experiment import Experiment
 from digital_experiments.faults import warn_user
+from digital_experiments.followed import follower_of
 from digital_experiments.ids import check_name
 from digital_experiments.many.driver import chosen_executor
 from digital_experiments.many.travel import check_travels, unfit_of
@@ -32,10 +33,11 @@ from digital_experiments.study.statistics import (
 from digital_experiments.study.treatments import (
     Treatment,
     as_treatments,
+    can_be_copied,
     copied,
     with_own_containers,
 )
-from digital_experiments.views import plain_number
+from digital_experiments.views import plain_number, type_name
 
 _SEED = "seed"
 
@@ -210,10 +212,21 @@ class Design:
         InvalidStudy
             If it does not.
         """
-        experiment = self.experiment
         if self.takes_seed and _SEED in config:
             raise InvalidStudy("it sets 'seed', which the study gives: Study(seed=...)")
-        for name in config:
+        self._check_fits(config)
+        return self._with_defaults(config)
+
+    def _check_fits(self, config: Mapping[str, Any]) -> None:
+        """See that the function takes a config, and can be given it again and again.
+
+        Raises
+        ------
+        InvalidStudy
+            If not.
+        """
+        experiment = self.experiment
+        for name, value in config.items():
             if not isinstance(name, str):
                 raise InvalidStudy(f"the names of config values are texts, not {name!r}")
             if not experiment._bind.accepts(name) and not self._takes_more:
@@ -221,12 +234,15 @@ class Design:
                     f"{experiment.name!r} has no parameter {name!r}. "
                     + did_you_mean(name, experiment._bind.names)
                 )
-        whole = self._with_defaults(config)
+            if isinstance(value, Iterator) and not can_be_copied(value):
+                raise InvalidStudy(
+                    f"its {name!r}, a {type_name(type(value))}, gives what it has only once, and "
+                    "each replicate needs it: give a list, or what it is made from"
+                )
         try:
-            self.complete(whole)
+            self.complete(self._with_defaults(config))
         except TypeError as problem:
             raise InvalidStudy(f"it does not fit {experiment.name!r}: {problem}") from None
-        return whole
 
     def complete(self, config: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
         """The config that a run has, with a seed if the function takes one.
@@ -334,7 +350,11 @@ class Design:
         own = [*self.experiment._options["callbacks"], *self.callbacks]
         if not any(isinstance(callback, Seed) for callback in own):
             own.append(Seed())
-        return self.experiment.with_(callbacks=own, cache=False, retention=None)
+        options: dict[str, Any] = {"callbacks": own, "cache": False, "retention": None}
+        folder = self.experiment.root
+        if follower_of(str(folder)) is None:  # a relative one is not looked up again
+            options["root"] = folder
+        return self.experiment.with_(**options)
 
     @property
     def plans(self) -> Plans:

@@ -140,8 +140,8 @@ class Outcome:
         return frame.rename_axis("replicate")
 
     def _of(self, treatment: str) -> dict[int, dict[str, Any]]:
-        if treatment not in self._cells:
-            hint = did_you_mean(treatment, self._cells)
+        if not isinstance(treatment, str) or treatment not in self._cells:
+            hint = did_you_mean(str(treatment), self._cells)
             raise UnknownColumn(f"There is no condition {treatment!r}. {hint}")
         return self._cells[treatment]
 
@@ -178,7 +178,7 @@ class Outcome:
         """
         import pandas
 
-        if not 0 < alpha < 1:
+        if not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
             raise ValueError(f"alpha must be a number between 0 and 1, not {alpha!r}.")
         rows = [
             {"treatment": name, "metric": metric, **summary_of(self._numbers(name, metric), alpha)}
@@ -348,6 +348,10 @@ class Outcome:
             f"No hypothesis {which!r}. {did_you_mean(which, [v.name for v in self.verdicts])}"
         )
 
+    def has_numbers(self, metric: str) -> bool:
+        """Whether any run has a finite number in a metric."""
+        return any(self._numbers(name, metric) for name in self._cells)
+
     def _by_number(self, column: Column) -> dict[int, float]:
         """The finite values of a metric, by replicate."""
         cells = self._cells[column.condition]
@@ -365,12 +369,17 @@ class Outcome:
         Raises
         ------
         UnknownColumn
-            If no run has a number of that name.
+            If no run has a finite number of that name.
         """
-        names = self.metric_names
-        metric = metric.removeprefix("result.") if metric else (names[0] if names else "")
+        names = [name for name in self.metric_names if self.has_numbers(name)]
+        if metric is not None and not isinstance(metric, str):
+            raise TypeError(f"metric must be the name of one, not {metric!r}.")
+        if not names:
+            raise UnknownColumn("No run has completed with a finite number: nothing can be drawn.")
+        metric = metric.removeprefix("result.") if metric else names[0]
         if metric not in names:
-            raise UnknownColumn(f"No run has a number in {metric!r}. {did_you_mean(metric, names)}")
+            hint = did_you_mean(metric, names)
+            raise UnknownColumn(f"No run has a finite number in {metric!r}. {hint}")
         drawn = []
         for name in self._cells:
             values = self._numbers(name, metric)
@@ -473,10 +482,17 @@ class Outcome:
         -------
         str
             The text.
+
+        Raises
+        ------
+        ValueError
+            For a file of another kind.
         """
         from digital_experiments.study.report import page, text
 
         if path is not None:
+            if not str(path).lower().endswith((".html", ".htm")):
+                raise ValueError(f"report writes a page, so its file ends in .html, not {path!r}.")
             save(path, page(self).encode())
         return text(self)
 
@@ -500,6 +516,8 @@ class Outcome:
         ------
         ModuleNotFoundError
             If pyarrow is not installed.
+        ValueError
+            For values that Parquet has no place for.
         """
         try:
             data: bytes = self.to_dataframe().to_parquet()
@@ -507,6 +525,10 @@ class Outcome:
             raise ValueError(f"Parquet has no numbers of that size: {problem}.") from problem
         except ImportError as problem:
             raise ModuleNotFoundError("Parquet needs pyarrow: pip install pyarrow.") from problem
+        except (TypeError, ValueError) as problem:  # those of pyarrow
+            raise ValueError(
+                f"A column of Parquet holds values of one kind: {problem}. to_json keeps them."
+            ) from problem
         return save(path, data)
 
     def __iter__(self) -> Iterator[Replicate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from digital_experiments.store.codecs import readable_json
 from digital_experiments.store.layout import STUDIES
 from digital_experiments.store.studies import ENDING, read_study_file, study_files, study_names
 from digital_experiments.values import Plain, encode
-from digital_experiments.views import PLAIN_SCALARS
+from digital_experiments.views import PLAIN_SCALARS, type_name
 
 STEP = 31337
 """How far the seeds of two replicates are apart, as in crystallize-ml."""
@@ -157,11 +158,32 @@ def _is_plain(value: object) -> bool:
 
 
 def config_mark(config: Mapping[str, Any]) -> str:
-    """What tells a config from others, or, where its values can't be compared, its look."""
+    """What tells a config from others; a value that can't be compared is like itself alone."""
     try:
         return recorded_key(dict(config))
     except TypeError:
+        pass
+    try:
+        return recorded_key({name: _marked(value) for name, value in config.items()})
+    except RecursionError:  # it holds itself: then its look has to do
         return short_hash(repr(plain_config(config)).encode())
+
+
+def _marked(value: Any) -> Any:
+    """A value, or what stands for it in this process, if it can't be compared."""
+    if type(value) in (list, tuple):
+        return [type_name(type(value)), *map(_marked, value)]
+    if type(value) is dict:
+        return {key: _marked(item) for key, item in value.items()}
+    try:
+        recorded_key({"": value})
+    except TypeError:
+        _, mark = _marks.setdefault(id(value), (value, secrets.token_hex()))
+        return mark
+    return value
+
+
+_marks: dict[int, tuple[Any, str]] = {}  # of values that can't be compared, kept so that ids stay
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -237,7 +259,8 @@ class Plans:
             return plan
         except (DamagedRecord, KeyError) as problem:
             raise DamagedRecord(
-                f"{self.root}/{path} is no plan of a study ({problem}): `check` tells more."
+                f"{self.root}/{path} is no plan of a study ({str(problem).rstrip('.')}). "
+                "repair() puts it aside: `digital-experiments repair`."
             ) from problem
 
     def write(self, plan: Plan) -> None:

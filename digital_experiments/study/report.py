@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from digital_experiments.charts import number
 from digital_experiments.facts import duration_text
 from digital_experiments.study.integrity import VALID
+from digital_experiments.study.plans import CONFIRMATION
 from digital_experiments.study.verdicts import Verdict
 from digital_experiments.views import printable
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _METRICS = 4  # in a table of conditions
 _WIDTH = 120  # characters
 _NONE = "—"
+_NAMES = 3  # of hypotheses for one note
 
 
 class Table(NamedTuple):
@@ -63,15 +65,16 @@ def lead(outcome: Outcome) -> str:
     kind = "" if plan.kind == "study" else f", a {plan.kind}"
     done = len(outcome.replicates) - len(outcome.errors)
     failed = f", {len(outcome.errors)} did not" if outcome.errors else ""
+    conditions, replicates = len(plan.conditions), plan.replicates
     return (
-        f"Study {plan.study}, version {outcome.version}{kind}: {_counted(len(plan.conditions))} x "
-        f"{plan.replicates} replicates, seed {plan.seed}. {done} of {plan.size} runs "
+        f"Study {plan.study}, version {outcome.version}{kind}: {_counted(conditions, 'condition')} "
+        f"x {_counted(replicates, 'replicate')}, seed {plan.seed}. {done} of {plan.size} runs "
         f"completed{failed}."
     )
 
 
-def _counted(conditions: int) -> str:
-    return "1 condition" if conditions == 1 else f"{conditions} conditions"
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def conditions(outcome: Outcome) -> Table:
@@ -117,7 +120,7 @@ def verdict_table(outcome: Outcome) -> Table:
     heads = ["hypothesis", "difference", "Hedges g", "p", "corrected", "verdict", "integrity"]
     rows = [[v.name, *_found(v), v.text, v.integrity] for v in found]
     numbers = {1, 2, 3, 4}
-    if all(v.integrity == VALID for v in found):
+    if outcome.plan.kind != CONFIRMATION and all(v.integrity == VALID for v in found):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     if all(v.p_corrected == v.p for v in found):
         heads, rows = heads[:4] + heads[5:], [row[:4] + row[5:] for row in rows]
@@ -143,9 +146,13 @@ def _p_text(p: float | None) -> str:
 
 def notes(outcome: Outcome) -> list[str]:
     """What there is to know besides."""
-    found = [f"{v.name}: {_sentence(v.reason)}" for v in outcome.verdicts if v.reason]
+    by_reason: dict[str, list[str]] = {}
+    for verdict in outcome.verdicts:
+        if verdict.reason:
+            by_reason.setdefault(verdict.reason, []).append(verdict.name)
+    found = [f"{_few(names)}: {_sentence(reason)}" for reason, names in by_reason.items()]
     integrity = outcome.integrity
-    if outcome.hypotheses and integrity.reasons:
+    if outcome.hypotheses and (integrity.reasons or outcome.plan.kind == CONFIRMATION):
         found.append(f"Integrity: {_sentence(str(integrity))}")
     more = len(outcome.metric_names) - _METRICS
     if more > 0:
@@ -158,6 +165,12 @@ def notes(outcome: Outcome) -> list[str]:
     return found
 
 
+def _few(names: list[str]) -> str:
+    """Some names, the first three in words."""
+    more = len(names) - _NAMES
+    return "; ".join(names[:_NAMES]) + (f"; and {more} more" if more > 0 else "")
+
+
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?")) else f"{text}."
 
@@ -165,7 +178,7 @@ def _sentence(text: str) -> str:
 def fragment(outcome: Outcome) -> str:
     """What a notebook shows."""
     parts = [f"<p>{escape(lead(outcome))}</p>"]
-    if outcome.metric_names:
+    if any(map(outcome.has_numbers, outcome.metric_names)):
         parts.append(outcome.plot().svg)
     parts += [
         _html_table(table) for table in (conditions(outcome), verdict_table(outcome)) if table.rows
@@ -223,7 +236,11 @@ def page(outcome: Outcome) -> str:
             )
             if table.rows
         ],
-        plots=[(metric, outcome.plot(metric).svg) for metric in outcome.metric_names[:_METRICS]],
+        plots=[
+            (metric, outcome.plot(metric).svg)
+            for metric in outcome.metric_names[:_METRICS]
+            if outcome.has_numbers(metric)
+        ],
         notes=notes(outcome),
         plan=_plan_rows(outcome),
     )
@@ -244,6 +261,11 @@ def _plan_rows(outcome: Outcome) -> list[tuple[str, str]]:
         rows.append(
             ("hypothesis", f"{told['text']} ({told['test']}, {how}, alpha {told['alpha']:g})")
         )
+    if plan.hypotheses:
+        rows.append(("correction", plan.correction or "none"))
+    if plan.explored:
+        others = len(plan.explored) - 1
+        rows.append(("confirms", plan.explored[0] + (f"; {others} more seen" if others else "")))
     rows.append(("code", plan.fingerprint))
     if plan.git:
         rows.append(("git", ", ".join(f"{key} {value}" for key, value in plan.git.items())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -170,15 +171,20 @@ class Session:
         """The plan, written, and what is known of its runs already."""
         plans = self.study.plans
         old = self.begun
+        known = [old] if old is not None else []
         if self.strategy == "resume" and not self.explored:
-            old = next((p for p in reversed(plans.all()) if p.kind == self._kind), None)
-        plan = self._new_plan(old)
-        if old is not None and self._may_continue(old, plan):
-            if _same(old, plan):
-                return old, self.study.replicates_of(old)
-            plan = self._new_plan(old, [*old.continues, old.id])
-        elif old is not None:
-            _log.info("study %s: nothing of plan %s can be used", self.study.name, old.id)
+            known = [p for p in reversed(plans.all()) if p.kind == self._kind]
+        plan = self._new_plan()
+        usable = [one for one in known if self._may_continue(one, plan)]
+        if usable:
+            newest = usable[0]
+            plan = replace(plan, seed=newest.seed)
+            if _same(newest, plan):
+                return newest, self.study.replicates_of(newest)
+            ids = (id for p in usable if p.seed == plan.seed for id in (p.id, *p.continues))
+            plan = replace(plan, continues=list(dict.fromkeys(ids)))
+        elif known:
+            _log.info("study %s: no run of its %d plans can be used", self.study.name, len(known))
         plans.write(plan)
         return plan, self.study.replicates_of(plan) if plan.continues else []
 
@@ -189,9 +195,10 @@ class Session:
     def _may_continue(self, old: Plan, plan: Plan) -> bool:
         """Whether runs of a plan may be part of another."""
         same = any(old.keys.get(name) == key for name, key in plan.keys.items())
-        return same and old.seed == plan.seed and old.fingerprint == plan.fingerprint
+        is_seeded_so = self.study.seed in (None, old.seed)
+        return same and is_seeded_so and old.fingerprint == plan.fingerprint
 
-    def _new_plan(self, old: Plan | None, continues: Sequence[str] = ()) -> Plan:
+    def _new_plan(self) -> Plan:
         study = self.study
         return new_plan(
             study,
@@ -199,10 +206,9 @@ class Session:
             self.conditions,
             kind=self._kind,
             replicates=study.replicates,
-            seed=old.seed if study.seed is None and old is not None else study.seed,
+            seed=study.seed,
             hypotheses=[h.to_plain() for h in study.hypotheses],
             correction=study.correction,
-            continues=list(continues),
             explored=list(self.explored),
         )
 

@@ -274,9 +274,13 @@ class Study(Versioned):
     def _call(self, config: dict[str, Any], seed: int, study: dict[str, Any]) -> Any:
         import asyncio
 
+        if self.takes_seed and "seed" in config:
+            raise InvalidStudy(
+                "The config sets 'seed': give it to apply(..., seed=...), or to the study."
+            )
         try:
-            self.complete(config, seed)
-        except TypeError as problem:
+            self._check_fits(config)
+        except InvalidStudy as problem:
             raise InvalidStudy(f"The config does not fit: {problem}") from None
         is_coroutine = call_kind(self.experiment.function) == "coroutine"
         if is_coroutine:

@@ -21,6 +21,8 @@ def tree(outcome: Outcome, levels: str) -> Tree:
     """The tree, whose levels stand in the order that is asked for."""
     from rich.tree import Tree
 
+    if not isinstance(levels, str):
+        raise ValueError(f"levels must be such as 'treatment > replicate > step', not {levels!r}.")
     asked = [level.strip() for level in levels.split(">")]
     for level in asked:
         if level not in _LEVELS:
@@ -47,8 +49,10 @@ def _grow(root: Tree, some: list[Replicate], groups: list[str], steps: bool) -> 
         if below:
             _grow(branch, members, below, steps)
         elif steps:
+            other = "replicate" if level == "treatment" else "treatment"
             for one in members:
-                branch.add(_run(_named("replicate", one.number), one, steps))
+                name = one.number if level == "treatment" else one.treatment
+                branch.add(_run(_named(other, name), one, steps))
 
 
 def _named(level: str, key: Any) -> str:

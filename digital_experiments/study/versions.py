@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -191,7 +191,8 @@ class Versioned(Design):
     ) -> list[Path]:
         """The files of a name that a condition's replicates left, in their order.
 
-        Replicates that left no such file are passed over, unless ``require_complete`` is asked for.
+        Replicates that left no such file, or did not complete, are passed over: so that those of
+        two conditions belong together pair by pair, ask for ``require_complete``.
         Given to another experiment as a parameter, such a path tells what that run came from:
         :attr:`Observation.inputs`.
 
@@ -217,7 +218,8 @@ class Versioned(Design):
         check_path(name, "the name of an artefact")
         outcome = self.load(version)
         outcome._of(treatment)
-        runs = [one.observation for one in outcome.replicates if one.treatment == treatment]
+        there = (one.observation for one in outcome.replicates if one.treatment == treatment)
+        runs = [run for run in there if run.status == "completed"]
         paths = [path for run in runs if (path := run.dir / name).exists()]
         planned = outcome.plan.replicates
         if require_complete and not (outcome.is_complete and len(paths) == planned):
@@ -226,7 +228,7 @@ class Versioned(Design):
                 f"{treatment!r} have {name!r}, and {len(outcome.errors)} runs failed."
             )
         if not paths:
-            left = sorted({path.name for run in runs for path in run.artefacts()})
+            left = sorted({name for run in runs for name in _files_of(run)})
             hint = did_you_mean(name, left)
             newer = (
                 " Retention may have removed it." if outcome.version < len(self.versions()) else ""
@@ -237,3 +239,8 @@ class Versioned(Design):
         return paths
 
     artifacts = artefacts
+
+
+def _files_of(run: Observation) -> Iterator[str]:
+    """The names of the files that a run left, below its folder."""
+    return (path.relative_to(run.dir).as_posix() for path in run.dir.rglob("*") if path.is_file())

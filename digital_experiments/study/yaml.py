@@ -349,15 +349,16 @@ def write(study: Study, path: str | os.PathLike[str] | None) -> str:
 
     function = study.experiment.function
     code = getattr(function, "__code__", None)
-    if code is None or "<" in function.__qualname__ or not os.path.isfile(code.co_filename):
+    name = _name_in_file(study.experiment)
+    if code is None or name is None or not os.path.isfile(code.co_filename):
         raise InvalidStudy(
-            f"{study.experiment.name!r} is no function of a file, where another process finds it."
+            f"{study.experiment.name!r} is no experiment that has a name in the file of its "
+            "function, where another process finds it: YAML can't keep other options than it has "
+            "there."
         )
     if study.callbacks:
         raise InvalidStudy("The study has callbacks, which YAML can't keep.")
-    told: dict[str, Any] = {
-        "experiment": f"{_place(code.co_filename, path)}:{function.__qualname__}"
-    }
+    told: dict[str, Any] = {"experiment": f"{_place(code.co_filename, path)}:{name}"}
     usual = type(study)(study.experiment)
     for key in _BRIEF:
         if getattr(study, key) != getattr(usual, key):
@@ -381,6 +382,16 @@ def write(study: Study, path: str | os.PathLike[str] | None) -> str:
     if path is not None:
         save(path, text.encode())
     return text
+
+
+def _name_in_file(experiment: Any) -> str | None:
+    """What an experiment, or one with equal options, is called where its function is."""
+    module = sys.modules.get(experiment.function.__module__)
+    for name, held in vars(module).items() if module is not None else ():
+        same = getattr(held, "function", None) is experiment.function
+        if held is experiment or (same and getattr(held, "_options", None) == experiment._options):
+            return name
+    return None
 
 
 def _dumper() -> Any:

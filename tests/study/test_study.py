@@ -279,7 +279,7 @@ def test_a_study_ends_in_ordinary_observations_and_a_table(study: Study) -> None
     assert "high.x &gt; baseline.x" in html
     with pytest.raises(UnknownColumn, match="Did you mean 'high'"):
         outcome.metrics("hig")
-    with pytest.raises(UnknownColumn, match="No run has a number in 'z'"):
+    with pytest.raises(UnknownColumn, match="No run has a finite number in 'z'"):
         outcome.plot("z")
     assert "<svg" in outcome.plot().svg
 
