@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _KEEP, _BIG = "DE_ARTEFACT_RETENTION", "DE_BIG_FILE_THRESHOLD_MB"
 _MEGABYTE = 1_000_000
+_LOOK = 50  # runs
 
 
 def _told(variable: str, default: float) -> float:
@@ -97,8 +98,28 @@ class Retention:
             for n, ids in enumerate(versions[1:], 1)
         ]
 
-    def apply_to_runs(self, backend: Backend, name: str) -> None:
-        """Remove files of the older ones among the runs of an experiment that left any."""
+    def apply_to_runs(self, backend: Backend, name: str, id: str) -> None:
+        """Remove files of the older ones among the runs of an experiment, one of which has ended.
+
+        The whole store is looked at by the first run in a process, and by each fiftieth after it;
+        in between its own runs are known.
+        """
+        from digital_experiments.upkeep import has_files
+
+        if self.keep <= 0:
+            return
+        root = str(backend.root)
+        known = _own.setdefault((root, name, self), _Own())
+        if known.left == 0:
+            known.ids, known.left = self._runs(backend, name), _LOOK
+        elif has_files(root, id):
+            known.ids.insert(0, id)
+        known.left -= 1
+        self.apply(root, [[one] for one in known.ids])
+        del known.ids[self.keep :]
+
+    def _runs(self, backend: Backend, name: str) -> list[str]:
+        """The runs of an experiment that have files, and are of no study; the newest first."""
         from digital_experiments.store.query import Query
         from digital_experiments.store.studies import study_names
         from digital_experiments.upkeep import runs_with_files
@@ -109,7 +130,26 @@ class Retention:
         query = Query(backend.index, chosen)
         ids = [id for id in query.table(["id"])["id"] if id in there]
         of_studies = set(_of_studies(query)) if study_names(root) else ()
-        self.apply(root, [[id] for id in ids if id not in of_studies])
+        return [id for id in ids if id not in of_studies]
+
+
+@dataclass
+class _Own:
+    """What a process knows of the runs of an experiment that have files.
+
+    Attributes
+    ----------
+    ids : list of str
+        The newest first.
+    left : int
+        How many runs more until the store is looked at again.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    left: int = 0
+
+
+_own: dict[tuple[str, str, Retention], _Own] = {}
 
 
 def _of_studies(query: Query) -> list[str]:

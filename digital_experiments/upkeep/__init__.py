@@ -3,7 +3,7 @@
 from digital_experiments.upkeep.check import Check, Damage, check, repair
 from digital_experiments.upkeep.collect import Collected, collect
 from digital_experiments.upkeep.merge import Merged, merge
-from digital_experiments.upkeep.prune import Pruned, prune, runs_with_files
+from digital_experiments.upkeep.prune import Pruned, has_files, prune, runs_with_files
 from digital_experiments.upkeep.trash import delete, purge, restore, trashed
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "collect",
     "delete",
+    "has_files",
     "merge",
     "prune",
     "purge",

@@ -53,6 +53,11 @@ def runs_with_files(root: str) -> set[str]:
     return {id for id, files in found.items() if set(files) - {SERIES}}
 
 
+def has_files(root: str, id: str) -> bool:
+    """Whether a run left files besides its series."""
+    return bool(set(files_below(f"{root}/{STORAGE}", [id])[id]) - {SERIES})
+
+
 def _remove_empty(folder: str) -> None:
     for place, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from digital_experiments import Experiment, Outcome, Study, current_dir, experiment
+from digital_experiments import (
+    Experiment,
+    Outcome,
+    Retention,
+    Study,
+    current_dir,
+    experiment,
+    log_metric,
+)
 from digital_experiments.errors import InvalidStudy, UnknownColumn
 
 
@@ -260,3 +268,20 @@ def test_a_report_of_a_confirmation_says_that_it_is_valid(draw: Experiment[..., 
     page = Path("report.html").read_text()
     assert "<th>correction</th><td>holm</td>" in page
     assert "<th>confirms</th><td>draw/" in page
+
+
+def leaving(k: int = 0) -> None:
+    (current_dir() / "file").write_text("x")
+    log_metric("loss", 1.0)
+
+
+def test_files_of_many_runs_are_removed_without_a_look_at_all_of_them() -> None:
+    leaves = experiment(root="leaves", retention=Retention(keep=2))(leaving)
+    for _ in range(10):
+        leaves()
+    leaves.map([{"k": k} for k in range(6)], executor="process", workers=2, progress=False)
+    for _ in range(55):  # by then all have been looked at
+        leaves()
+    left = [o for o in leaves.observations() if (o.dir / "file").exists()]
+    assert left == leaves.observations()[-2:]
+    assert all(len(o.metrics("loss")) == 1 for o in leaves.observations())
