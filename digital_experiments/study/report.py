@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _METRICS = 4  # in a table of conditions
 _WIDTH = 120  # characters
 _NONE = "—"
+_LARGE = 1e6  # from here on numbers are told by their power of ten
 _NAMES = 3  # of hypotheses for one note
 
 
@@ -104,7 +105,17 @@ def _interval(mean: float, low: float, high: float, is_time: bool = False) -> st
     if low == high == mean:
         return number(mean)
     digits = _digits(high - low, mean)
-    return f"{mean:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+    return "{} ({} to {})".format(*(_rounded(value, digits) for value in (mean, low, high)))
+
+
+def _rounded(value: float, digits: int) -> str:
+    """A number with so many digits, and zeros up to the point if it has one in reach.
+
+    >>> _rounded(1490.3, 3), _rounded(0.12345, 3), _rounded(1.5e9, 3)
+    ('1490', '0.123', '1.5e+09')
+    """
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.{max(digits, 6)}g}" if abs(rounded) < _LARGE else f"{value:.{digits}g}"
 
 
 def _digits(width: float, value: float) -> int:
@@ -120,7 +131,7 @@ def verdict_table(outcome: Outcome) -> Table:
     heads = ["hypothesis", "difference", "Hedges g", "p", "corrected", "verdict", "integrity"]
     rows = [[v.name, *_found(v), v.text, v.integrity] for v in found]
     numbers = {1, 2, 3, 4}
-    if outcome.plan.kind != CONFIRMATION and all(v.integrity == VALID for v in found):
+    if all(v.integrity == VALID for v in found):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     if all(v.p_corrected == v.p for v in found):
         heads, rows = heads[:4] + heads[5:], [row[:4] + row[5:] for row in rows]
@@ -152,7 +163,10 @@ def notes(outcome: Outcome) -> list[str]:
             by_reason.setdefault(verdict.reason, []).append(verdict.name)
     found = [f"{_few(names)}: {_sentence(reason)}" for reason, names in by_reason.items()]
     integrity = outcome.integrity
-    if outcome.hypotheses and (integrity.reasons or outcome.plan.kind == CONFIRMATION):
+    is_shown = all(v.integrity == VALID for v in outcome.verdicts)
+    if outcome.hypotheses and (
+        integrity.reasons or (outcome.plan.kind == CONFIRMATION and is_shown)
+    ):
         found.append(f"Integrity: {_sentence(str(integrity))}")
     more = len(outcome.metric_names) - _METRICS
     if more > 0:
