@@ -243,6 +243,14 @@ class Plans:
         plans = [self.read(id) for id in ids if looks_like_id(id) and "." not in id]
         return [plan for plan in plans if plan.experiment == self.experiment]
 
+    def number(self, plan: Plan) -> int:
+        """Which of all plans one is, from 1; it is written again if somebody has removed it."""
+        ids = [known.id for known in self.all()]
+        if plan.id not in ids:
+            self.write(plan)
+            ids = [known.id for known in self.all()]
+        return ids.index(plan.id) + 1
+
     def read(self, id: str) -> Plan:
         """The plan of that id.
 

@@ -170,7 +170,8 @@ def notes(outcome: Outcome) -> list[str]:
         found.append(f"Integrity: {_sentence(str(integrity))}")
     more = len(outcome.metric_names) - _METRICS
     if more > 0:
-        found.append(f"{more} more metrics: summary() and to_dataframe() have them.")
+        named = _counted(more, "more metric")
+        found.append(f"{named}: summary() and to_dataframe() have all.")
     by_error: dict[str, int] = {}
     for observation in outcome.errors:
         told = observation.outcome()

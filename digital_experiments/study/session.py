@@ -136,10 +136,8 @@ class Session:
         study, plan = self.study, self.plan
         plans = study.plans
         completed = sum(one.observation.status == "completed" for one in self.done)
-        if plan.id not in [known.id for known in plans.all()]:  # somebody has removed it meanwhile
-            plans.write(plan)
         plans.end(plan, completed, last=max((one.observation.id for one in self.done), default=""))
-        version = next(n for n, known in enumerate(plans.all(), 1) if known.id == plan.id)
+        version = plans.number(plan)
         if plan.kind == CONFIRMATION and completed < plan.size:
             plans.look(plan, completed)  # who has the outcome sees it
         remove_old_files(study)
