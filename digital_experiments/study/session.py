@@ -219,15 +219,15 @@ def remove_old_files(study: Study) -> None:
     retention = study.retention or study.experiment._options["retention"]
     if retention is None:
         return
-    plans = study.plans.all()
+    plans, by_plan = study.plans.all(), study.runs_by_plan()
     for searches in (False, True):
         seen: set[str] = set()
         versions: list[list[str]] = []
         for plan in reversed([plan for plan in plans if (plan.kind == SEARCH) is searches]):
             if searches:
-                runs = list(study.runs_of(plan.id))
+                runs = by_plan.get(plan.id, [])
             else:
-                runs = [one.observation for one in study.replicates_of(plan)]
+                runs = [one.observation for one in study.replicates_of(plan, by_plan)]
             if any(run.status == "completed" for run in runs):
                 versions.append([run.id for run in runs if run.id not in seen])
                 seen.update(run.id for run in runs)

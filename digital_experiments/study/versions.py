@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from digital_experiments.errors import VersionNotFound, did_you_mean
+from digital_experiments.followed import shown_name
 from digital_experiments.ids import check_path
 from digital_experiments.observation import Observation
 from digital_experiments.selection import STATUSES
@@ -90,8 +91,9 @@ class Versioned(Design):
             version = newest[-1] if newest else len(plans)
         if not 1 <= version <= len(plans):
             asked = f"no version {version}" if plans else "not been run yet"
-            has = f"It has {len(plans)}." if plans else "It has none in this store."
-            raise VersionNotFound(f"Study {self.name!r} has {asked}. {has}")
+            has = f"It has {len(plans)}." if plans else "It has none there."
+            store = shown_name(self.plans.root)
+            raise VersionNotFound(f"Study {self.name!r} has {asked} in {store}. {has}")
         return version, plans[version - 1]
 
     def load(self, version: int | None = None, hypotheses: Any = None) -> Outcome:
@@ -137,11 +139,17 @@ class Versioned(Design):
             conditions.setdefault(name, plain_config(run.shown("config")))
         return replace(plan, conditions=conditions)
 
-    def replicates_of(self, plan: Plan) -> list[Replicate]:
-        """The newest attempt at each replicate of a plan; one that completed before others."""
+    def replicates_of(
+        self, plan: Plan, runs: Mapping[str, Sequence[Observation]] | None = None
+    ) -> list[Replicate]:
+        """The newest attempt at each replicate of a plan; one that completed before others.
+
+        ``runs`` are those of all plans, where they have been asked for.
+        """
         found: dict[tuple[str, int], Observation] = {}
         for part in (*self._continued(plan), plan):
-            for observation in self.runs_of(part.id):
+            made = self.runs_of(part.id) if runs is None else runs.get(part.id, ())
+            for observation in made:
                 told = observation.facts["study"]
                 name, number = told["treatment"], told["replicate"]
                 known = found.get((name, number))
@@ -161,11 +169,19 @@ class Versioned(Design):
 
     def runs_of(self, plan: str) -> Iterable[Observation]:
         """The runs that were made for a plan, whatever became of them, the oldest first."""
+        return self._runs(f"metadata.study.plan == '{plan}'")
+
+    def runs_by_plan(self) -> dict[str, list[Observation]]:
+        """The runs of all plans, by the ids of these."""
+        found: dict[str, list[Observation]] = {}
+        for run in self._runs("metadata.study.plan > ''"):
+            found.setdefault(run.facts["study"]["plan"], []).append(run)
+        return found
+
+    def _runs(self, where: str) -> Iterable[Observation]:
         try:
             return self.experiment.observations(
-                current_code_only=False,
-                status=list(STATUSES),
-                where=f"metadata.study.plan == '{plan}'",
+                current_code_only=False, status=list(STATUSES), where=where
             )
         except LookupError:  # no run has begun
             return []

@@ -285,3 +285,14 @@ def test_files_of_many_runs_are_removed_without_a_look_at_all_of_them() -> None:
     left = [o for o in leaves.observations() if (o.dir / "file").exists()]
     assert left == leaves.observations()[-2:]
     assert all(len(o.metrics("loss")) == 1 for o in leaves.observations())
+
+
+def test_a_studys_retention_leaves_other_runs_alone() -> None:
+    leaves = experiment(root="leaves")(leaving)
+    study = Study(leaves, treatments={"a": {"k": 1}}, seed=1, retention=Retention(keep=1))
+    leaves()
+    study.apply("a")
+    for _ in range(3):
+        study.run()
+    kept = [(o.dir / "file").exists() for o in leaves.observations()]
+    assert kept == [True, True, False, False, False, False, True, True]
