@@ -13,7 +13,7 @@ from digital_experiments.observation import Observation
 from digital_experiments.run import Run
 from digital_experiments.store import cache
 from digital_experiments.values import is_whole
-from digital_experiments.views import ValueView
+from digital_experiments.views import has_views
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -70,7 +70,7 @@ class ResultCache:
         if not known or observation.status != "completed":
             return None
         config = observation.config
-        if any(isinstance(value, ValueView) for value in config.values()):
+        if has_views(config):
             return None
         with suppress(TypeError):  # Indigestible
             return cache_key(facts["fingerprint"], config)

@@ -75,6 +75,15 @@ class ValueView:
         return hash((self.type, self.repr))
 
 
+def has_views(value: object) -> bool:
+    """Whether a view stands in place of a value, or of one in its containers."""
+    if isinstance(value, dict):
+        return any(map(has_views, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(has_views, value))
+    return isinstance(value, ValueView)
+
+
 def view(value: object) -> dict[str, Any]:
     """Describe a value: its type, its repr and, where it has them, fields, shape and dtype.
 

@@ -16,6 +16,7 @@ from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.measures import measured, value_of
 from digital_experiments.study.plans import SEARCH, Plan, config_mark, seed_of
 from digital_experiments.study.session import new_plan
+from digital_experiments.views import has_views
 
 if TYPE_CHECKING:
     from digital_experiments.study.study import Study
@@ -98,7 +99,13 @@ class Search:
         for run in study.runs_of(self.plan.id):
             told = run.facts["study"]
             self._keep(told["treatment"], told["replicate"], run)
-        self.tried = [_unseeded(self._first(name).config) for name in self._runs]
+        configs = {name: _unseeded(self._first(name).config) for name in self._runs}
+        self._tried = {
+            name: config
+            for name, config in configs.items()
+            if self._is_done(name) or not has_views(config)  # a killed run may lack large values
+        }
+        self.tried = list(self._tried.values())
         self._names = Counter(name.partition("-")[0] for name in self._runs)
 
     def _planned(self, identity: str) -> Plan:
@@ -177,7 +184,7 @@ class Search:
     def end(self) -> None:
         """Note how much of what was begun is done: what was pruned is."""
         if self.is_written:
-            done = sum(self._is_whole(name) or self._is_pruned(name) for name in self._runs)
+            done = sum(map(self._is_done, self._runs))
             begun = self._names.total()
             self.study.plans.end(self.plan, done * self.replicates, begun * self.replicates)
 
@@ -200,6 +207,9 @@ class Search:
     def _is_pruned(self, trial: str) -> bool:
         return any(run.status == _PRUNED for run in self._runs.get(trial, {}).values())
 
+    def _is_done(self, trial: str) -> bool:
+        return self._is_whole(trial) or self._is_pruned(trial)
+
     def _has_ended(self, trial: str) -> bool:
         return len(self._runs[trial]) == self.replicates or self._is_pruned(trial)
 
@@ -208,8 +218,8 @@ class Search:
     def finish(self, executor: Any, workers: int | None) -> None:
         """Make what is missing of the trials that were begun before, and again what failed."""
         missing = []
-        for name, config in zip(list(self._runs), self.tried, strict=True):
-            if not (self._is_whole(name) or self._is_pruned(name)):
+        for name, config in self._tried.items():
+            if not self._is_done(name):
                 runs = self._runs[name]
                 undone = [n for n, run in runs.items() if run.status != _COMPLETED]
                 for number in undone:

@@ -296,3 +296,26 @@ def test_a_studys_retention_leaves_other_runs_alone() -> None:
         study.run()
     kept = [(o.dir / "file").exists() for o in leaves.observations()]
     assert kept == [True, True, False, False, False, False, True, True]
+
+
+def test_values_that_could_not_be_kept_are_asked_for_again() -> None:
+    @experiment(root="kept")
+    def kept(client: Any = None, seed: int = 0) -> dict[str, float]:
+        if client.power < 2:
+            raise ValueError("too weak")
+        return {"v": client.power}
+
+    weak, strong = Client(1.0), Client(2.0)
+
+    class Both:
+        def control(self, search: Any, n: int, executor: Any, workers: Any) -> None:
+            configs = [{"client": client} for client in (weak, strong)]
+            assert len(list(search.imap(configs[:n], executor, workers))) == n
+
+    both = Both()
+    study = Study(kept, baseline={"client": weak}, seed=1)
+    for power, score in ((1.0, 2.0), (3.0, 3.0)):
+        weak.power = power
+        with pytest.warns(Warning, match="can't be pickled"):
+            assert study.optimise(both, 2, progress=False).score == score
+    assert len(kept.observations()) == 2
