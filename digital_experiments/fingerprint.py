@@ -28,7 +28,6 @@ from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from digital_experiments.changes import changed_attributes, changed_names, mutates
 from digital_experiments.digest import Indigestible, digest, short_hash
 from digital_experiments.source import find_source, module_text, tree_of
 from digital_experiments.views import short_repr, type_name
@@ -39,13 +38,17 @@ _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"} | {
     "LOAD_FROM_DICT_OR_DEREF",
 }
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+_MUTATORS = {
+    *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert"),
+    *("pop", "popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "update"),
+    "write",
+}
 _WATCHED_ITEMS = 100
 _DATA = {
     *("bytearray", "collections.deque", "types.SimpleNamespace", "uuid.UUID"),
     *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
     *("decimal.Decimal", "fractions.Fraction"),
 }
-_NO_OBJECTS = (ModuleType, type, FunctionType, types.MethodType)
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range, PurePath, re.Pattern)
 
 
@@ -216,30 +219,16 @@ class _Walk:
             changed = changed_names(source.node)
         chains = list(_names(code))
         namespace = function.__globals__
-        changed |= {chain[0] for chain in chains if mutates(chain, namespace)}
+        changed |= {chain[0] for chain in chains if _mutates(chain, namespace)}
         changed |= _stored_names(code)
         changed -= set(code.co_varnames)  # what is local here says nothing of a global
         self.state |= {(id(namespace), name) for name in changed - cells.keys()}
         self.state |= {(id(cells[name]), "") for name in changed & cells.keys()}
-        for chain in chains:
-            self.method(cells.get(chain[0]), namespace, chain)
         free = {chain[0] for chain in chains if chain[0] not in code.co_freevars}
         for chain in sorted({c for c in chains if c[0] in free}):
             self.global_(namespace, chain)
         for name, level in sorted(_imports(code)):
             self.import_(name, level, namespace)
-
-    def method(
-        self, cell: types.CellType | None, namespace: dict[str, Any], chain: tuple[str, ...]
-    ) -> None:
-        """Take note of what ``model.predict`` changes of an object of the user's class."""
-        value = namespace.get(chain[0]) if cell is None else _content(cell)
-        rest = list(chain[1:])
-        while rest and isinstance(value, ModuleType) and not _is_library_module(value):
-            value = vars(value).get(rest.pop(0))
-        if not isinstance(value, _NO_OBJECTS) and not _is_library_class(type(value)):
-            name = rest[0] if rest else "__call__"
-            self.state |= {(id(value), attr) for attr in changed_attributes(type(value), name)}
 
     def cell(self, name: str, cell: types.CellType, follow: bool) -> None:
         content = _content(cell)
@@ -321,17 +310,21 @@ class _Walk:
             attributes = getattr(value, "__dict__", None)
             if attributes is None:
                 attributes = _slots(value)
-            elif any((id(value), name) in self.state for name in attributes):
-                attributes = {
-                    n: v for n, v in attributes.items() if (id(value), n) not in self.state
-                }
-                self.watched += [(vars(value), name, held) for name, held in attributes.items()]
             else:
                 self.watch_content(attributes)
             self.items("attributes", [part for pair in sorted(attributes.items()) for part in pair])
 
     def data(self, value: Any) -> None:
-        """An array or frame that is read as a global: its content, as far as it has any."""
+        """An array or frame that is read as a global: its content, as far as it has any.
+
+        Of a generator of random numbers, which goes on with each draw, what it was seeded with.
+        """
+        if _is_generator(value):
+            seeds = getattr(getattr(value, "bit_generator", None), "seed_seq", None)
+            self.note(
+                "generator", getattr(seeds, "entropy", None), getattr(seeds, "spawn_key", None)
+            )
+            return
         try:
             known = digest(value)
         except Indigestible:
@@ -342,10 +335,14 @@ class _Walk:
 
 
 def _is_data(value: Any) -> bool:
-    """Whether an object is nothing but what it holds; a generator of random numbers goes on."""
-    module = type(value).__module__
-    known = module.split(".")[0] in ("numpy", "pandas") and not module.startswith("numpy.random")
+    """Whether an object is nothing but what it holds."""
+    known = type(value).__module__.split(".")[0] in ("numpy", "pandas")
     return known or type_name(type(value)) in _DATA
+
+
+def _is_generator(value: Any) -> bool:
+    """Whether a value of NumPy's draws random numbers."""
+    return type_name(type(value)).startswith("numpy.random.") and hasattr(value, "random")
 
 
 def _slots(value: Any) -> dict[str, Any]:
@@ -356,6 +353,13 @@ def _slots(value: Any) -> dict[str, Any]:
 
 def _named(slots: Any) -> Iterable[str]:
     return (slots,) if isinstance(slots, str) else slots or ()
+
+
+def _mutates(chain: tuple[str, ...], namespace: dict[str, Any]) -> bool:
+    """Whether ``memo.append`` is among the names; ``module.append`` is a function like others."""
+    if chain[-1] not in _MUTATORS:
+        return False
+    return len(chain) > 2 or not isinstance(namespace.get(chain[0]), ModuleType)
 
 
 class _Attributes:
@@ -435,6 +439,17 @@ def _is_text(statement: ast.AST) -> bool:
         and isinstance(statement.value, ast.Constant)
         and isinstance(statement.value.value, str)
     )
+
+
+def changed_names(node: ast.AST) -> set[str]:
+    """Names whose items or attributes a function sets or deletes: ``memo[key] = ...``."""
+    return {
+        part.value.id
+        for part in ast.walk(node)
+        if isinstance(part, (ast.Subscript, ast.Attribute))
+        and isinstance(part.ctx, (ast.Store, ast.Del))
+        and isinstance(part.value, ast.Name)
+    }
 
 
 def _bytecode(code: CodeType) -> str:

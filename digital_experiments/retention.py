@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from digital_experiments.files import folders_in
+from digital_experiments.forks import ForkedLock
 from digital_experiments.selection import STATUSES, Selection
+from digital_experiments.store.layout import STORAGE
 
 if TYPE_CHECKING:
     from digital_experiments.backends import Backend
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
 
 _KEEP, _BIG = "DE_ARTEFACT_RETENTION", "DE_BIG_FILE_THRESHOLD_MB"
 _MEGABYTE = 1_000_000
-_LOOK = 50  # runs
 
 
 def _told(variable: str, default: float) -> float:
@@ -98,58 +100,74 @@ class Retention:
             for n, ids in enumerate(versions[1:], 1)
         ]
 
-    def apply_to_runs(self, backend: Backend, name: str, id: str) -> None:
-        """Remove files of the older ones among the runs of an experiment, one of which has ended.
+    def apply_to_runs(self, backend: Backend, name: str) -> None:
+        """Remove files of the older ones among the runs of an experiment that left any.
 
-        The whole store is looked at by the first run in a process, and by each fiftieth after it;
-        in between its own runs are known.
+        A run is looked at once in a process: those that other processes make are seen by their
+        folders.
         """
-        from digital_experiments.upkeep import has_files
-
         if self.keep <= 0:
             return
         root = str(backend.root)
-        known = _own.setdefault((root, name, self), _Own())
-        if known.left == 0:
-            known.ids, known.left = self._runs(backend, name), _LOOK
-        elif has_files(root, id):
-            known.ids.insert(0, id)
-        known.left -= 1
-        self.apply(root, [[one] for one in known.ids])
-        del known.ids[self.keep :]
-
-    def _runs(self, backend: Backend, name: str) -> list[str]:
-        """The runs of an experiment that have files, and are of no study; the newest first."""
-        from digital_experiments.store.query import Query
-        from digital_experiments.store.studies import study_names
-        from digital_experiments.upkeep import runs_with_files
-
-        root = str(backend.root)
-        chosen = Selection(frozenset(STATUSES) - {"running"}, name, newest_first=True)
-        there = runs_with_files(root)
-        query = Query(backend.index, chosen)
-        ids = [id for id in query.table(["id"])["id"] if id in there]
-        of_studies = set(_of_studies(query)) if study_names(root) else ()
-        return [id for id in ids if id not in of_studies]
+        with _lock:
+            known = _known.get((root, name)) or _known.setdefault(
+                (root, name), _Known.of(backend, name)
+            )
+            for id in folders_in(f"{root}/{STORAGE}") - known.seen:
+                known.look_at(backend, name, id)
+            newest_first = sorted(known.kept, reverse=True)
+            self.apply(root, [[id] for id in newest_first])
+            known.kept.difference_update(newest_first[self.keep :])
 
 
 @dataclass
-class _Own:
-    """What a process knows of the runs of an experiment that have files.
+class _Known:
+    """What a process knows of the runs in a store.
 
     Attributes
     ----------
-    ids : list of str
-        The newest first.
-    left : int
-        How many runs more until the store is looked at again.
+    seen : set of str
+        The runs that have ended and were looked at.
+    kept : set of str
+        Those of them that are an experiment's, and of no study, and have files.
     """
 
-    ids: list[str] = field(default_factory=list)
-    left: int = 0
+    seen: set[str]
+    kept: set[str]
+
+    @classmethod
+    def of(cls, backend: Backend, name: str) -> _Known:
+        """All runs, as they are now."""
+        from digital_experiments.store.query import Query
+        from digital_experiments.upkeep import runs_with_files
+
+        ended = frozenset(STATUSES) - {"running"}
+        there = runs_with_files(str(backend.root))
+        own = Query(backend.index, Selection(ended, name))
+        of_studies = set(_of_studies(own))
+        kept = {id for id in own.table(["id"])["id"] if id in there} - of_studies
+        return cls(set(Query(backend.index, Selection(ended)).table(["id"])["id"]), kept)
+
+    def look_at(self, backend: Backend, name: str, id: str) -> None:
+        """Take in a run, if it has ended."""
+        from digital_experiments.upkeep import has_files
+
+        try:
+            run = backend.load(id)
+        except (KeyError, ValueError):  # it has not been recorded, or is damaged
+            return
+        if run.status == "running":
+            return
+        self.seen.add(id)
+        study = run.facts.get("study")
+        of_study = isinstance(study, dict) and "plan" in study
+        is_own = run.facts.get("experiment") == name and not of_study
+        if is_own and has_files(str(backend.root), id):
+            self.kept.add(id)
 
 
-_own: dict[tuple[str, str, Retention], _Own] = {}
+_known: dict[tuple[str, str], _Known] = {}
+_lock = ForkedLock()
 
 
 def _of_studies(query: Query) -> list[str]:

@@ -302,7 +302,7 @@ class Run(RunLog, Shown):
 
     def _retain(self, retention: Retention) -> None:
         try:
-            retention.apply_to_runs(self.recorder.backend, self.recorder.name, self.id)
+            retention.apply_to_runs(self.recorder.backend, self.recorder.name)
         except Exception as problem:
             self.fault(f"Files of older runs could not be removed: {problem!r}.")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from digital_experiments.config import recorded_key
 from digital_experiments.errors import RunsFailedWarning
 from digital_experiments.many.calls import Counted
 from digital_experiments.observation import Observation
@@ -180,6 +182,29 @@ class Controller(ABC):
                 text = f"{len(failed)} of {total} runs gave nothing to go by: the last, {last.id}, "
                 text += f"completed with {last.outcome()}, where a number was expected."
             warnings.warn(text, RunsFailedWarning, stacklevel=2)
+
+
+def not_tried(
+    suggested: Iterable[dict[str, Any]], tried: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Suggestions but for those that were tried before, each as often as it was."""
+    known: Counter[str] | None = None
+    for config in suggested:
+        if known is None:
+            known = Counter(_key({name: one.get(name) for name in config}) for one in tried)
+        key = _key(config)
+        if known[key]:
+            known[key] -= 1
+        else:
+            yield config
+
+
+def _key(config: dict[str, Any]) -> str:
+    """What tells a config from others, or, where its values can't be compared, its look."""
+    try:
+        return recorded_key(config)
+    except TypeError:
+        return repr(config)
 
 
 def _with(config: dict[str, Any], overloads: dict[str, Any]) -> dict[str, Any]:

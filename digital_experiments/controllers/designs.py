@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from digital_experiments.controllers.base import Controller, checked_count
+from digital_experiments.controllers.base import Controller, checked_count, not_tried
 
 
 class Range(NamedTuple):
@@ -111,8 +111,9 @@ class _Design(Controller):
         self, experiment: Any, n: int | None, overloads: dict[str, Any]
     ) -> Iterable[dict[str, Any]]:
         """A design of ``n`` points, as a whole better spread than ``n`` single ones."""
-        tried = len(getattr(experiment, "tried", ())) if self._resumes else 0
-        return self.points(tried + (1 if n is None else n))[tried:]
+        tried = getattr(experiment, "tried", ()) if self._resumes else ()
+        count = 1 if n is None else n
+        return islice(not_tried(self.points(len(tried) + count), tried), count)
 
 
 class LatinHypercube(_Design):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
-from digital_experiments.controllers.base import Controller
+from digital_experiments.controllers.base import Controller, not_tried
 
 
 class RandomSearch(Controller):
@@ -71,8 +72,8 @@ class RandomSearch(Controller):
         tried = getattr(experiment, "tried", None)
         if tried is not None and self.seed is not None:
             self._begin()
-            for _ in tried:
-                self.suggest(experiment)
+            draws = iter(lambda: self.suggest(experiment), None)
+            return islice(not_tried(draws, tried), 1 if n is None else n)
         return super()._plan(experiment, n, overloads)
 
     def suggest(self, experiment: Any) -> dict[str, Any]:

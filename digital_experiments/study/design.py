@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from io import IOBase
+from types import GeneratorType
 from typing import Any, Self
 
 from digital_experiments.callbacks import Callback, Seed
@@ -33,7 +35,6 @@ from digital_experiments.study.statistics import (
 from digital_experiments.study.treatments import (
     Treatment,
     as_treatments,
-    can_be_copied,
     copied,
     with_own_containers,
 )
@@ -234,7 +235,7 @@ class Design:
                     f"{experiment.name!r} has no parameter {name!r}. "
                     + did_you_mean(name, experiment._bind.names)
                 )
-            if isinstance(value, Iterator) and not can_be_copied(value):
+            if isinstance(value, (GeneratorType, IOBase)):
                 raise InvalidStudy(
                     f"its {name!r}, a {type_name(type(value))}, gives what it has only once, and "
                     "each replicate needs it: give a list, or what it is made from"

@@ -178,7 +178,12 @@ def _explain(search: Search, trials: Observations, goal: str) -> None:
     """Say why there is nothing to choose from."""
     failed = search.failed or next((t for t in trials if t.status != "completed"), None)
     if not trials and failed is None:
-        raise InvalidStudy("The controller has suggested nothing to try.")
+        pruned = len(search.observations(status="pruned"))
+        raise InvalidStudy(
+            f"All {pruned} trials were pruned: there is none to choose."
+            if pruned
+            else "The controller has suggested nothing to try."
+        )
     if all(trial.status != "completed" for trial in trials):
         assert failed is not None
         raise InvalidStudy(

@@ -175,6 +175,8 @@ def _marked(value: Any) -> Any:
         return [type_name(type(value)), *map(_marked, value)]
     if type(value) is dict:
         return {key: _marked(item) for key, item in value.items()}
+    if type(value) in (set, frozenset):
+        return ["set", *sorted(recorded_key({"": _marked(item)}) for item in value)]
     try:
         recorded_key({"": value})
     except TypeError:

@@ -219,7 +219,8 @@ class Search:
         """Make what is missing of the trials that were begun before, and again what failed."""
         missing = []
         for name, config in self._tried.items():
-            if not self._is_done(name):
+            is_made = any(run.status == "running" for run in self._runs[name].values())
+            if not is_made and not self._is_done(name):
                 runs = self._runs[name]
                 undone = [n for n, run in runs.items() if run.status != _COMPLETED]
                 for number in undone:
@@ -312,7 +313,7 @@ class Search:
         return known
 
     def _mean_of(self, name: str) -> Observation:
-        runs = list(self._runs[name].values())
+        runs = [run for _, run in sorted(self._runs[name].items())]
         first = self._first(name)
         config = _unseeded(first.config)
         undone = [run for run in runs if run.status != _COMPLETED]

@@ -182,9 +182,26 @@ class Session:
             ids = (id for p in usable if p.seed == plan.seed for id in (p.id, *p.continues))
             plan = replace(plan, continues=list(dict.fromkeys(ids)))
         elif known:
-            _log.info("study %s: no run of its %d plans can be used", self.study.name, len(known))
+            self._warn_of_nothing(known[0], plan)
         plans.write(plan)
         return plan, self.study.replicates_of(plan) if plan.continues else []
+
+    def _warn_of_nothing(self, newest: Plan, plan: Plan) -> None:
+        """Say why no run that was made before is used."""
+        if newest.fingerprint != plan.fingerprint:
+            why = (
+                "the code is another now; an object at module level that changes when it is used "
+                "counts as code"
+            )
+        elif self.study.seed not in (None, newest.seed):
+            why = f"its seed was {newest.seed}"
+        else:
+            why = "none of its conditions is the same"
+        warn_user(
+            f"Study {self.study.name!r} begins anew: of the newest version, {newest.id}, nothing "
+            f"can be used, as {why}.",
+            DigitalExperimentsWarning,
+        )
 
     @property
     def _kind(self) -> str:

@@ -147,11 +147,6 @@ def _own(value: Any, memo: dict[int, Any]) -> Any:
         return value
 
 
-def can_be_copied(value: Any) -> bool:
-    """Whether a run can be given a value of its own."""
-    return _own(value, {}) is not value
-
-
 def _is_empty(value: Any) -> bool:
     """Whether an object holds nothing that could change: it may be known by identity."""
     made = value.__reduce_ex__(2)

@@ -90,10 +90,10 @@ class Versioned(Design):
             newest = [n for n, plan in enumerate(plans, 1) if plan.kind != SEARCH]
             version = newest[-1] if newest else len(plans)
         if not 1 <= version <= len(plans):
-            asked = f"no version {version}" if plans else "not been run yet"
-            has = f"It has {len(plans)}." if plans else "It has none there."
             store = shown_name(self.plans.root)
-            raise VersionNotFound(f"Study {self.name!r} has {asked} in {store}. {has}")
+            asked = f"no version {version}" if plans else f"not been run yet in {store}"
+            has = f"It has {len(plans)}." if plans else "It has none there."
+            raise VersionNotFound(f"Study {self.name!r} has {asked}. {has}")
         return version, plans[version - 1]
 
     def load(self, version: int | None = None, hypotheses: Any = None) -> Outcome:

@@ -15,7 +15,7 @@ PACKAGE = Path(digital_experiments.__file__).parent
 FLOORS = [
     {"errors", "ids", "files", "followed", "forks", "locks", "memory"},
     {
-        *("views", "values", "digest", "source", "changes", "fingerprint", "config"),
+        *("views", "values", "digest", "source", "fingerprint", "config"),
         *("columns", "where", "selection", "observation", "observations"),
         *(
             "card",
@@ -77,8 +77,6 @@ DRAWN = {
     ("digest", "views"),
     ("fingerprint", "digest"),
     ("fingerprint", "source"),
-    ("fingerprint", "changes"),
-    ("changes", "source"),
     ("fingerprint", "views"),
     ("config", "digest"),
     ("config", "fingerprint"),

@@ -17,6 +17,7 @@ from digital_experiments import Experiment, Study, experiment, log_metric
 from digital_experiments.controllers import (
     Controller,
     GridSearch,
+    LatinHypercube,
     OptunaSearch,
     RandomSearch,
     Sobol,
@@ -317,3 +318,43 @@ def test_searches_say_what_is_wrong_with_what_they_are_given(study: Study) -> No
     with pytest.raises(TypeError, match="progress must be"):
         study.optimise(GridSearch(x=[0.1]), 2, progress=3)
     assert study.optimise(GridSearch(x=[0.1]), np.int64(1)).config({}) == {"x": 0.1}
+
+
+def test_what_a_killed_run_has_left_no_trace_of_is_made(hill: Experiment[..., Any]) -> None:
+    for make in (
+        lambda: RandomSearch(x=[n / 100 for n in range(100)], seed=1),
+        lambda: LatinHypercube(x=(0.0, 1.0), seed=1),
+        lambda: Sobol(x=(0.0, 1.0), seed=1),
+    ):
+        name = type(make()).__name__.lower()
+        study = Study(hill.with_(root=name), seed=1)
+        study.optimise(make(), 8, objective="height", progress=False)
+        runs = study.experiment.observations()
+        study.experiment.purge(study.experiment.delete([runs[0].id, runs[3].id]))
+        study.optimise(make(), 8, objective="height", progress=False)
+        made = study.experiment.observations()
+        assert sorted(o.config["x"] for o in made) == sorted(o.config["x"] for o in runs)
+
+
+def test_all_pruned_is_told_and_objectives_get_replicates_in_order(study: Study) -> None:
+    optuna = pytest.importorskip("optuna")
+
+    @experiment(root="hopeless")
+    def hopeless(lr: float = 0.0, seed: int = 0) -> float:
+        log_metric("loss", 1.0, step=0)
+        return 1.0
+
+    pruner = optuna.pruners.ThresholdPruner(upper=0.5)
+    search = OptunaSearch(minimise="result", lr=(0.0, 1.0), pruner=pruner, prune_by="loss")
+    with pytest.raises(InvalidStudy, match="All 3 trials were pruned"):
+        Study(hopeless, seed=1).optimise(search, 3, progress=False)
+    seeds: list[list[int]] = []
+
+    def ordered(runs: Any) -> float:
+        seeds.append([run.config["seed"] for run in runs])
+        return 1.0
+
+    how: dict[str, Any] = {"executor": "thread", "workers": 4}
+    study.optimise(GridSearch(x=[0.1, 0.2]), 2, 8, objective=ordered, progress=False, **how)
+    assert seeds
+    assert all(some == [1 + 31337 * n for n in range(8)] for some in seeds)

@@ -519,7 +519,8 @@ def test_other_code_is_not_resumed_upon(folder: Path) -> None:
         return Study(experiment(root="code", name="fit")(space["fit"]), replicates=3, seed=1)
 
     made("def fit(): return 1").run()
-    outcome = made("def fit(): return 2").run(strategy="resume")
+    with pytest.warns(DigitalExperimentsWarning, match="begins anew: .* the code is another now"):
+        outcome = made("def fit(): return 2").run(strategy="resume")
     assert outcome.metrics()["result"].tolist() == [2, 2, 2]
     assert outcome.version == 2
 
