@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from digital_experiments.errors import UnknownColumn
 from digital_experiments.ids import utc_text
+from digital_experiments.observation import Observation
 from digital_experiments.selection import select
 from digital_experiments.store.query import Query, as_lists
-from digital_experiments.study.hypotheses import BASELINE, Hypothesis
-from digital_experiments.study.plans import Plan, Plans, all_plans
+from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
+from digital_experiments.study.measures import RESULT
+from digital_experiments.study.plans import SEARCH, Plan, Plans, all_plans
 from digital_experiments.study.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -62,14 +64,14 @@ class Integrity:
         ending = plans.ending(plan)
         mine = [one for one in replicates if _part(one, "plan") == plan.id]
         changed = sum(_part(one, "digest") != plan.digest for one in mine)
-        if changed:
+        if changed and plan.kind != SEARCH:  # of which trials are shown as conditions
             found.append((CHANGED, f"{changed} runs were made by another text of the plan"))
         old = [one for one in replicates if one.observation.id < plan.id]
         if old:
             found.append((REUSED, f"{len(old)} runs were made before the plan"))
         if ending is not None and ending["completed"] >= ending["planned"]:
-            last = ending.get("last")
-            anew = sum(isinstance(last, str) and one.observation.id > last for one in mine)
+            last = ending.get("last") or "~"  # after all ids
+            anew = sum(one.observation.id > last for one in mine)
             if anew:
                 found.append((REUSED, f"{anew} runs took the place of others that were deleted"))
         explored, missing = _explored(plans, plan)
@@ -110,16 +112,19 @@ def judged(
     found: Sequence[Verdict],
     integrity: Integrity,
     planned: Sequence[Hypothesis],
-    late: Set[str] = frozenset(),
+    before: Before | None = None,
 ) -> list[Verdict]:
-    """Verdicts with what is to be held against each: also that it was asked late."""
-
-    def of_one(verdict: Verdict) -> str:
-        asked = verdict.hypothesis
-        is_late = integrity.status == VALID and asked.to_plain()["text"] in late
-        return UNREGISTERED if is_late or asked not in planned else integrity.status
-
-    return [replace(verdict, integrity=of_one(verdict)) for verdict in found]
+    """Verdicts with what is to be held against each."""
+    judged = []
+    for verdict in found:
+        status, why = integrity.status, ""
+        if verdict.hypothesis not in planned:
+            status = UNREGISTERED
+        elif status == VALID and before is not None:
+            status, why = before.status(verdict)
+        reason = "; ".join(filter(None, (verdict.reason, why)))
+        judged.append(replace(verdict, integrity=status, reason=reason))
+    return judged
 
 
 def _part(one: Replicate, name: str) -> object:
@@ -143,23 +148,25 @@ def _explored(plans: Plans, plan: Plan) -> tuple[list[Plan], int]:
 
 
 def _tried(plans: Plans, plan: Plan) -> int:
-    """How many earlier plans were to confirm the same, of the same conditions."""
+    """How many earlier plans were to confirm some of the same, by whatever test."""
     if not plan.explored:
         return 0
-    texts = {told["text"] for told in plan.hypotheses}
+    asked = _topics(plan)
     return sum(
         other.kind == plan.kind
         and other.id < plan.id
         and other.id not in plan.continues
-        and not texts.isdisjoint(told["text"] for told in other.hypotheses)
-        and _conditions_agree(other, plan)
+        and not asked.isdisjoint(_topics(other))
         for other in all_plans(plans.root, plan.experiment)
     )
 
 
-def _conditions_agree(one: Plan, other: Plan) -> bool:
-    """Whether the conditions that two plans have in common are the same."""
-    return all(other.keys.get(name, key) == key for name, key in one.keys.items())
+def _topics(plan: Plan) -> set[str]:
+    """What is asked of which configs, without how."""
+    plain = [
+        {**told, "test": "permutation", "paired": None, "alpha": 0.05} for told in plan.hypotheses
+    ]
+    return _questions(plan, plain)
 
 
 def plans_gone(experiment: Experiment[..., Any], root: str) -> int:
@@ -173,25 +180,96 @@ def plans_gone(experiment: Experiment[..., Any], root: str) -> int:
     return len({id for id in named if isinstance(id, str)} - known)
 
 
-def asked_late(plans: Plans, plan: Plan) -> set[str]:
-    """Hypotheses of a plan that came after others had run its treatments with its seeds."""
-    own = _of_treatments(plan)
-    before = [
-        other
-        for other in all_plans(plans.root, plan.experiment)
-        if other.id < plan.id
-        and other.kind == plan.kind
-        and other.fingerprint == plan.fingerprint
-        and not set(other.seeds).isdisjoint(plan.seeds)
-        and not own.isdisjoint(_of_treatments(other))
+class Before:
+    """What earlier runs of the same code, with the same seeds, have shown of a study's conditions.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the study.
+    others : list of Plan
+        All plans of its experiment.
+    runs : dict
+        The runs of each, by its id.
+    """
+
+    def __init__(
+        self, plan: Plan, others: Sequence[Plan], runs: Mapping[str, Sequence[Observation]]
+    ) -> None:
+        self.plan = plan
+        self.seen = [
+            (other, {_key_of(run, other) for run in runs.get(other.id, ()) if _is_seen(run, plan)})
+            for other in others
+            if other.id < plan.id and other.fingerprint == plan.fingerprint
+        ]
+
+    def status(self, verdict: Verdict) -> tuple[str, str]:
+        """What is to be held against a verdict, and why; valid if nothing is."""
+        sides = verdict.sides or (None, None)
+        named = {side.condition for side in sides if isinstance(side, Column)}
+        named = (named or {verdict.treatment}) - {BASELINE} or {BASELINE}
+        keys = {self.plan.keys[name][:_MARK] for name in named}
+        first = next((other for other, seen in self.seen if keys <= seen), None)
+        if first is None:
+            return VALID, ""
+        asked, before = (_questions(plan) for plan in (self.plan, first))
+        own = _questions(self.plan, [verdict.hypothesis.to_plain()], named - {BASELINE})
+        when = f"{first.kind} {first.study!r} had run the same with the same seeds on "
+        when += first.made[:16].replace("T", " ")
+        if not own <= before:
+            return UNREGISTERED, f"it was asked after a {when}"
+        same = first.replicates == self.plan.replicates and first.correction == self.plan.correction
+        if not before <= asked or not same:
+            return REUSED, f"a {when}, and asked for more, or for other replicates"
+        return VALID, ""
+
+
+_MARK = 12  # digits of a condition's key that a search's trials are named by
+
+
+def _is_seen(run: Observation, plan: Plan) -> bool:
+    return run.status == "completed" and run.facts.get("seed") in plan.seeds
+
+
+def _key_of(run: Observation, plan: Plan) -> str:
+    """What tells the condition of a run from others, whatever it is called."""
+    name = str(run.facts["study"]["treatment"])
+    return plan.keys.get(name, name.partition("-")[0])[:_MARK]
+
+
+def _questions(
+    plan: Plan, hypotheses: Sequence[dict[str, Any]] | None = None, only: Set[str] = frozenset()
+) -> set[str]:
+    """What is asked of which configs, and how: the same for texts that say the same."""
+    found = set()
+    for told in plan.hypotheses if hypotheses is None else hypotheses:
+        how = [told.get(part) for part in ("test", "paired", "alpha", "function")]
+        asked = Hypothesis.of_plain(told)
+        treatments = [name for name in plan.keys if name != BASELINE and (not only or name in only)]
+        if "function" in told:
+            found |= {repr([told["text"], plan.keys[name], *how]) for name in treatments}
+            continue
+        for _, left, right in asked.for_each(treatments):
+            found.add(repr([*_statement(asked, left, right, plan.keys), *how]))
+    return found
+
+
+def _statement(
+    asked: Hypothesis, left: Column, right: Column | float, keys: Mapping[str, str]
+) -> list[Any]:
+    """What a text says, by the configs in place of their names, the larger side first."""
+    sides: list[Any] = [
+        (keys.get(side.condition), side.metric.removeprefix(RESULT))
+        if isinstance(side, Column)
+        else side
+        for side in (left, right)
     ]
-    asked = {told["text"] for told in plan.hypotheses}
-    return asked - {told["text"] for told in before[0].hypotheses} if before else set()
-
-
-def _of_treatments(plan: Plan) -> set[str]:
-    """What tells the configs of a plan's treatments from others; or, if it has none, its own."""
-    return {key for name, key in plan.keys.items() if name != BASELINE} or set(plan.keys.values())
+    operator, margin = asked.operator.removesuffix("=") or "=", asked.margin
+    if operator == "<":
+        return [sides[1], ">", sides[0], -margin]
+    if operator in ("=", "!"):
+        sides.sort(key=repr)
+    return [sides[0], operator, sides[1], margin]
 
 
 def seeds_used(

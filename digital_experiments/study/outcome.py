@@ -18,15 +18,9 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import distinct
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.integrity import (
-    Integrity,
-    asked_late,
-    judged,
-    plans_gone,
-    seeds_used,
-)
+from digital_experiments.study.integrity import Before, Integrity, judged, plans_gone, seeds_used
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
-from digital_experiments.study.plans import CONFIRMATION, Plan
+from digital_experiments.study.plans import CONFIRMATION, Plan, all_plans
 from digital_experiments.study.power import replicates_needed
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 from digital_experiments.views import for_json, plain_number
@@ -214,8 +208,16 @@ class Outcome:
         that came later for the number of both.
         """
         asked = [v for h in self.hypotheses for v in self._together(h) if v.hypothesis == h]
-        late = asked_late(self.study.plans, self.plan)
-        return judged(asked, self.integrity, self.planned, late)
+        return judged(asked, self.integrity, self.planned, self._before())
+
+    def _before(self) -> Before | None:
+        """What earlier runs with the same seeds have shown; None where there can be none."""
+        plan, others = self.plan, all_plans(self.study.plans.root, self.plan.experiment)
+        if plan.kind != "study" or all(
+            other.id >= plan.id or set(other.seeds).isdisjoint(plan.seeds) for other in others
+        ):
+            return None
+        return Before(plan, others, self.study.runs_by_plan())
 
     def _together(self, hypothesis: Hypothesis) -> list[Verdict]:
         """The verdicts whose number a hypothesis is corrected for, its own among them."""
