@@ -21,25 +21,25 @@ Facts = dict[str, dict[str, Any]]
 """Values by section, and by name in each."""
 
 _SMALL = {
-    *(
-        "loss",
-        "error",
-        "errors",
-        "err",
-        "mse",
-        "rmse",
-        "mae",
-        "mape",
-        "perplexity",
-        "nll",
-        "regret",
-    ),
-    *("time", "seconds", "duration", "latency", "ms", "cost", "memory", "bytes", "distance"),
+    *("loss", "error", "errors", "err", "mse", "rmse", "mae", "mape", "perplexity", "nll"),
+    *("regret", "time", "seconds", "duration", "latency", "cost"),
 }
+_USED = {"memory", "bytes", "ms", "distance"}
 _LARGE = {
     *("acc", "accuracy", "score", "f1", "auc", "auroc", "precision", "recall", "r2", "reward"),
-    *("return", "likelihood", "throughput", "iou", "bleu", "dice", "gain", "profit"),
+    *("throughput", "iou", "bleu", "dice", "gain", "profit", "correct", "solved", "success"),
 }
+_KNOWN = (
+    _SMALL
+    | _USED
+    | _LARGE
+    | {
+        *("val", "valid", "validation", "train", "training", "test", "eval", "mean", "avg"),
+        *("average", "median", "final", "best", "top", "macro", "micro", "total", "max", "rate"),
+    }
+)
+"""Words that, with others of these alone, say which end of a metric is best."""
+
 _OUTCOME = ("experiment", "variant", "status", "error")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:==\s*|@\s*)(.+)$")
 
@@ -141,7 +141,7 @@ def direction(name: str) -> str:
     >>> direction("val/loss"), direction("accuracy")
     ('min', 'max')
     """
-    return told_direction(name) or "max"
+    return "min" if not _SMALL.isdisjoint(_words(name)) else "max"
 
 
 def told_direction(name: str) -> str | None:
@@ -150,9 +150,15 @@ def told_direction(name: str) -> str | None:
     >>> told_direction("F1-score"), told_direction("x")
     ('max', None)
     """
-    words = set(re.split(r"[^a-z0-9]+", name.lower()))
-    words |= {word.rstrip("0123456789") for word in words}
-    return "min" if words & _SMALL else "max" if words & _LARGE else None
+    words = {word if word in _KNOWN else word.rstrip("0123456789") for word in _words(name)}
+    is_small, is_large = bool(words & (_SMALL | _USED)), bool(words & _LARGE)
+    if not words <= _KNOWN or is_small == is_large:
+        return None
+    return "min" if is_small else "max"
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
 def shown(value: Any) -> str:

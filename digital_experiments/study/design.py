@@ -21,6 +21,7 @@ from digital_experiments.retention import Retention, checked_retention
 from digital_experiments.study.hypotheses import (
     ALL,
     BASELINE,
+    Column,
     Hypothesis,
     as_hypothesis,
     checked_choice,
@@ -314,12 +315,15 @@ class Design:
         """Warn of hypotheses that could not be shown whatever is found."""
         asked = [h for h in self.hypotheses if h.verifier is None]
         treatments = list(self.treatments)
-        total = len(self.hypotheses) - len(asked)
-        total += sum(len(hypothesis.for_each(treatments)) for hypothesis in asked)
+        total = sum(len(hypothesis.for_each(treatments)) for hypothesis in asked)
         count, times = self.replicates, total if self.correction == "holm" else 1
         for hypothesis in asked:
             side = "two-sided" if hypothesis.operator == "!=" else "greater"
-            least = smallest_p(hypothesis.test, hypothesis.paired is not False, count, count, side)
+            right = None if isinstance(hypothesis.right, Column) else hypothesis.right
+            if right is not None and hypothesis.operator.startswith("<"):
+                side = "less"
+            paired = hypothesis.paired is not False
+            least = smallest_p(hypothesis.test, paired, count, count, side, right)
             if count > 1 and min(1.0, least * times) > hypothesis.alpha:
                 among = f" among {total}" if times > 1 else ""
                 warn_user(

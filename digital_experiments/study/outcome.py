@@ -18,10 +18,12 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import distinct
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.integrity import Before, Integrity, judged, plans_gone, seeds_used
+from digital_experiments.study.integrity import Integrity, judged, plans_gone, seeds_used
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
 from digital_experiments.study.plans import CONFIRMATION, Plan, all_plans
 from digital_experiments.study.power import replicates_needed
+from digital_experiments.study.seen import Before
+from digital_experiments.study.statistics import ASYMMETRIC
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 from digital_experiments.views import for_json, plain_number
 
@@ -315,6 +317,8 @@ class Outcome:
         asked, sides = verdict.hypothesis, verdict.sides
         if sides is None:
             raise ValueError(f"{verdict.name!r} is a function: it has no two sides.")
+        if ASYMMETRIC in verdict.reason:
+            raise ValueError(f"{verdict.name!r} would stay undecided: {ASYMMETRIC}.")
         left, right = sides
         one = self._by_number(left)
         other = dict.fromkeys(one, right) if isinstance(right, float) else self._by_number(right)
@@ -326,7 +330,9 @@ class Outcome:
                 f"effect must be a number, in the units of the metric, not {effect!r}."
             )
         together = self._together(asked) if self.plan.correction else [verdict]
-        tested = sum(v.p is not None or v.sides is not None for v in together)
+        tested = sum(
+            v.p is not None or v.sides is not None or v.supported is None for v in together
+        )
         return replicates_needed(
             -true if asked.operator.startswith("<") else true,
             spread(one, other, paired, verdict.name),

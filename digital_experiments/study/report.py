@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from digital_experiments.charts import number
 from digital_experiments.facts import duration_text
-from digital_experiments.study.integrity import VALID
 from digital_experiments.study.plans import CONFIRMATION
+from digital_experiments.study.seen import VALID
 from digital_experiments.study.verdicts import Verdict
 from digital_experiments.views import printable
 
@@ -85,11 +85,13 @@ def conditions(outcome: Outcome) -> Table:
     told = {(row["treatment"], row["metric"]): row for row in summary.to_dict("records")}
     rows = []
     for name in outcome.plan.conditions:
-        row = [name, str(len(outcome._of(name)))]
+        count = len(outcome._of(name))
+        row = [name, str(count)]
         for metric in metrics:
             of_it = told[name, metric]
             ends = (of_it["mean"], of_it["low"], of_it["high"])
-            row.append(_interval(*ends, is_time=metric == "duration"))
+            some = f", of {of_it['count']}" if 0 < of_it["count"] < count else ""
+            row.append(_interval(*ends, is_time=metric == "duration") + some)
         rows.append(row)
     heads = ["condition", "n", *(" ".join(metric.split()) for metric in metrics)]
     return Table(heads, rows, frozenset(range(1, len(heads))))
@@ -105,24 +107,25 @@ def _interval(mean: float, low: float, high: float, is_time: bool = False) -> st
     if low == high == mean:
         return number(mean)
     digits = _digits(high - low, mean)
-    return "{} ({} to {})".format(*(_rounded(value, digits) for value in (mean, low, high)))
+    largest = max(map(abs, (mean, low, high)))
+    told = [_rounded(value, digits, largest < _LARGE) for value in (mean, low, high)]
+    return "{} ({} to {})".format(*told)
 
 
-def _rounded(value: float, digits: int) -> str:
-    """A number with so many digits, and zeros up to the point if it has one in reach.
+def _rounded(value: float, digits: int, plain: bool = True) -> str:
+    """A number with so many digits; ``plain`` without a power of ten.
 
-    >>> _rounded(1490.3, 3), _rounded(0.12345, 3), _rounded(1.5e9, 3)
+    >>> _rounded(1490.3, 3), _rounded(0.12345, 3), _rounded(1.5e9, 3, plain=False)
     ('1490', '0.123', '1.5e+09')
     """
-    rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:.{max(digits, 6)}g}" if abs(rounded) < _LARGE else f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits}g}") + 0.0  # no -0
+    return f"{rounded:.{max(digits, 7) if plain else digits}g}"
 
 
 def _digits(width: float, value: float) -> int:
     """How many digits of a value its interval leaves worth telling."""
-    if not (width and value and math.isfinite(width)):
-        return 4
-    return min(8, max(3, math.ceil(math.log10(abs(value) / width)) + 2))
+    ratio = abs(value) / width if width and math.isfinite(width) else 0.0
+    return min(8, max(3, math.ceil(math.log10(ratio)) + 2)) if ratio else 4
 
 
 def verdict_table(outcome: Outcome) -> Table:

@@ -31,8 +31,9 @@ NEVER = (
 )
 
 ASYMMETRIC = (
-    "at least half of the values are equal, or they are 0 or 1: then exchanging them says nothing "
-    "of a margin or a number; test='welch' does, given many replicates"
+    "at least half of what is exchanged is equal, or all is 0 or 1: then exchanging says nothing "
+    "of a margin or a number. test='fisher' holds a rate against a number, and test='welch' two "
+    "rates against a margin, from about a hundred replicates on"
 )
 
 _MANY = 500  # replicates from which on more change no smallest p-value that matters
@@ -117,7 +118,8 @@ def compared(
         ``alternative`` and ``shift`` are not used.
     test : {"permutation", "welch", "mann-whitney", "fisher"}
         ``permutation``: of the means, exact where at most 9,999 arrangements exist. Paired, the
-        others are the paired t test, Wilcoxon's signed ranks, and McNemar's exact test.
+        others are the paired t test, Wilcoxon's signed ranks, and McNemar's exact test; against a
+        number ``fisher`` is the exact binomial test.
     paired : bool
         Whether the samples are pairs.
     fixed : bool
@@ -148,10 +150,16 @@ def compared(
     if paired and len(a) != len(b):
         raise ValueError(f"Pairs need samples of the same length, not {len(a)} and {len(b)}.")
     sides = [(alternative, shift)] if margin is None else [("greater", -margin), ("less", margin)]
-    reason = _obstacle(a, b, test, paired, sides, alpha) or _asymmetry(a, b, test, sides, fixed)
+    reason = _obstacle(a, b, test, paired, sides, alpha, fixed) or _asymmetry(
+        a, b, test, paired, sides, fixed
+    )
     p = None
     if not reason:
-        found = [p_value(a, b, side, test, paired, against) for side, against in sides]
+        exact = fixed and test == "fisher"
+        found = [
+            _binomial(a, b, side) if exact else p_value(a, b, side, test, paired, against)
+            for side, against in sides
+        ]
         p = max(found)
         if math.isnan(p):
             p, reason = None, f"the {test} test gives no p-value for these values"
@@ -195,14 +203,23 @@ def scipy_stats() -> Any:
 
 
 def _obstacle(
-    a: Sample, b: Sample, test: str, paired: bool, sides: Sequence[tuple[str, float]], alpha: float
+    a: Sample,
+    b: Sample,
+    test: str,
+    paired: bool,
+    sides: Sequence[tuple[str, float]],
+    alpha: float,
+    fixed: bool,
 ) -> str:
     """Why a test can't be made, if it can't."""
     fewest = min(len(a), len(b))
     if fewest < 2:
         return f"it needs at least 2 replicates of each, not {fewest}"
-    if test == "fisher" and not set(np.unique(np.concatenate([a, b]))) <= {0.0, 1.0}:
+    rates = a if fixed else np.concatenate([a, b])
+    if test == "fisher" and not set(np.unique(rates)) <= {0.0, 1.0}:
         return "Fisher's test is for metrics that are 0 or 1, or False or True"
+    if test == "fisher" and fixed and not 0 < b[0] < 1:
+        return f"a rate is held against a number between 0 and 1, not {b[0]:g}"
     if test == "fisher" and any(against for _, against in sides):
         return NO_MARGINS
     if test in ("permutation", "mann-whitney") and _is_within_rounding(a, b):
@@ -212,7 +229,8 @@ def _obstacle(
         )
     if test == "welch" and not varies(a, b, paired):
         return "the values do not vary, which a t test needs; a permutation test does not"
-    least = max(smallest_p(test, paired, len(a), len(b), side) for side, _ in sides)
+    number = float(b[0]) if fixed else None
+    least = max(smallest_p(test, paired, len(a), len(b), side, number) for side, _ in sides)
     if least > alpha:
         return (
             f"too few replicates: with {fewest} the smallest p-value of this test is {least:.2g}, "
@@ -222,7 +240,7 @@ def _obstacle(
 
 
 def _asymmetry(
-    a: Sample, b: Sample, test: str, sides: Sequence[tuple[str, float]], fixed: bool
+    a: Sample, b: Sample, test: str, paired: bool, sides: Sequence[tuple[str, float]], fixed: bool
 ) -> str:
     """Why chances can't be told by exchanging values or signs, if they can't.
 
@@ -230,13 +248,13 @@ def _asymmetry(
     symmetric, only if they differ by nothing but that shift: rates, and values that are mostly
     equal, do not.
     """
-    if test not in ("permutation", "mann-whitney"):
-        return ""
     shifted = any(against for _, against in sides)
-    if fixed and set(np.unique(a)) <= {0.0, 1.0}:
-        return "" if set(np.unique(b)) <= {0.5} else ASYMMETRIC
-    values = (a,) if fixed else (a, b) if shifted else ()
-    return ASYMMETRIC if any(_mostly_equal(of_one) for of_one in values) else ""
+    if test not in ("permutation", "mann-whitney") or not (shifted or fixed):
+        return ""
+    if set(np.unique(a)) <= {0.0, 1.0} and (fixed or set(np.unique(b)) <= {0.0, 1.0}):
+        return "" if fixed and not shifted and set(np.unique(b)) == {0.5} else ASYMMETRIC
+    exchanged = (a - b,) if paired else (a, b)
+    return ASYMMETRIC if any(map(_mostly_equal, exchanged)) else ""
 
 
 def _mostly_equal(values: Sample) -> bool:
@@ -346,6 +364,12 @@ def _binary(
     return stats.binomtest(more, more + less, alternative=alternative).pvalue
 
 
+def _binomial(a: Sample, b: Sample, alternative: Any) -> float:
+    """Of a rate against a number."""
+    made = scipy_stats().binomtest(int(a.sum()), len(a), float(b[0]), alternative=alternative)
+    return float(made.pvalue)
+
+
 _P_VALUES: dict[str, Callable[..., Any]] = {
     "permutation": _permutation,
     "welch": _welch,
@@ -354,14 +378,26 @@ _P_VALUES: dict[str, Callable[..., Any]] = {
 }
 
 
-def smallest_p(test: str, paired: bool, count: int, other: int, alternative: str) -> float:
+def smallest_p(
+    test: str,
+    paired: bool,
+    count: int,
+    other: int,
+    alternative: str,
+    number: float | None = None,
+) -> float:
     """The smallest p-value that a test can come to with so many replicates.
+
+    ``number`` is what a rate is held against, if that is no other rate.
 
     >>> smallest_p("permutation", True, 4, 4, "greater")
     0.0625
     """
     if test == "welch":
         return 0.0
+    if test == "fisher" and number is not None:
+        rate = number if alternative == "greater" else 1 - number
+        return float(min(rate, 1 - rate) ** count if alternative == "two-sided" else rate**count)
     count, other = min(count, _MANY), min(other, _MANY)
     arrangements = 2**count if paired else math.comb(count + other, count)
     mirrored = paired or test != "fisher" or count == other  # as unlikely as its opposite

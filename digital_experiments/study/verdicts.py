@@ -104,9 +104,7 @@ def verdicts(
     """
     found = [v for h in hypotheses for v in _of_hypothesis(h, metrics, replicates)]
     counted = [
-        n
-        for n, v in enumerate(found)
-        if v.p is not None or v.sides is not None or v.hypothesis.is_missing
+        n for n, v in enumerate(found) if v.p is not None or v.sides is not None or _is_untested(v)
     ]
     values = [1.0 if (p := found[n].p) is None else p for n in counted]
     hopeless = _too_few(found, len(counted), correction)
@@ -121,17 +119,22 @@ def verdicts(
     return found
 
 
+def _is_untested(verdict: Verdict) -> bool:
+    """Whether a function could not say anything."""
+    return verdict.hypothesis.verifier is not None and verdict.supported is None
+
+
 def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> str:
     """Why, with so many hypotheses, none could have been shown; empty if one could."""
     tested = [v for v in found if v.p is not None]
-    least = [
-        (smallest_p_of(v) * (count if correction == "holm" else 1), v.hypothesis.alpha)
-        for v in tested
-    ]
+    times = 1.0
+    if correction is not None and tested:
+        times = count if correction == "holm" else count / len(tested)
+    least = [(smallest_p_of(v) * times, v.hypothesis.alpha) for v in tested]
     if not least or count < 2 or any(p <= alpha for p, alpha in least):
         return ""
     p, alpha = min(least)
-    level = alpha / (count if correction == "holm" else 1)
+    level = alpha / times
     if all(smallest_p_of(v, (_ENOUGH, _ENOUGH)) > level for v in tested):
         return NEVER.format(alpha=level)
     return (
@@ -147,7 +150,16 @@ def smallest_p_of(verdict: Verdict, counts: tuple[int, int] | None = None) -> fl
         return 0.0
     paired = asked.paired is not False or not _is_column(verdict.sides)
     side = "two-sided" if asked.operator == "!=" else "greater"
-    return smallest_p(asked.test, paired, *(counts or comparison.counts), side)
+    if verdict.sides is not None and not isinstance(verdict.sides[1], Column):
+        side = _ALTERNATIVES.get(asked.operator, side)
+    return smallest_p(
+        asked.test, paired, *(counts or comparison.counts), side, _number_of(verdict.sides)
+    )
+
+
+def _number_of(sides: tuple[Column, Column | float] | None) -> float | None:
+    """The number that a side is held against, if it is one."""
+    return None if sides is None or isinstance(sides[1], Column) else sides[1]
 
 
 def _is_column(sides: tuple[Column, Column | float] | None) -> bool:

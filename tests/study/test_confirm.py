@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from digital_experiments import Experiment, Outcome, Study, experiment
+from digital_experiments.controllers import GridSearch
 from digital_experiments.errors import InvalidStudy, RecordingWarning
 
 
@@ -213,3 +214,72 @@ def test_seeds_of_plain_calls_are_not_fresh(noise: Experiment[..., Any]) -> None
     explored = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1).run()
     with pytest.raises(InvalidStudy, match="seeds that earlier runs have used"):
         explored.confirm("a.x > baseline.x", 6, seed=7)
+
+
+def statuses(outcome: Outcome) -> list[str]:
+    return [verdict.integrity for verdict in outcome.verdicts]
+
+
+def test_the_winner_among_many_is_not_run_again_alone(noise: Experiment[..., Any]) -> None:
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=8, seed=1)
+    both = study.expect("a.x > baseline.x").expect("a.y > baseline.y")
+    assert statuses(both.run()) == ["valid", "valid"]
+    assert statuses(both.run()) == ["valid", "valid"]  # the same once more
+    alone = study.expect("a.x > baseline.x").run()
+    assert statuses(alone) == ["reused data"]
+    assert "had run the same with the same seeds" in alone.verdicts[0].reason
+    assert statuses(both.with_(correction=None).run()) == ["reused data"] * 2
+    assert statuses(both.run(replicates=9)) == ["reused data"] * 2
+
+
+@pytest.mark.parametrize("how", [{"test": "welch"}, {"alpha": 0.1}, {"paired": False}])
+def test_another_test_after_a_look_is_not_pre_registered(
+    noise: Experiment[..., Any], how: dict[str, Any]
+) -> None:
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=8, seed=1)
+    study.expect("a.x > baseline.x").run()
+    assert statuses(study.expect("a.x > baseline.x", **how).run()) == ["not pre-registered"]
+    for text in ("a.x  >= baseline.x", "baseline.x < a.result.x", '"a".x > baseline.x'):
+        assert statuses(study.expect(text).run()) == ["valid"], text  # it says the same
+
+
+def test_who_asks_of_what_was_not_seen_is_not_accused(noise: Experiment[..., Any]) -> None:
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=8, seed=1)
+    study = study.expect("a.x > baseline.x")
+    study.run()
+    assert statuses(study.treat("b", lr=2.0).expect("b.x > baseline.x").run()) == ["valid"] * 2
+    renamed = study.with_(treatments={"better": {"lr": 1.0}}, hypotheses="better.x > baseline.x")
+    assert statuses(renamed.run()) == ["valid"]
+
+    @experiment(root="failing")
+    def failing(k: float = 0.0, seed: int = 0) -> dict[str, float]:
+        return {"x": float(Path("there").read_text()) + k}
+
+    other = Study(failing, treatments={"a": {"k": 1.0}}, replicates=6, seed=1)
+    other.run()
+    Path("there").write_text("1")
+    assert statuses(other.expect("a.x > baseline.x").run()) == ["valid"]
+
+
+def test_what_was_seen_under_another_name_is_known(noise: Experiment[..., Any]) -> None:
+    Study(noise, baseline={"lr": 0.0}, treatments={"a": {"lr": 2.0}}, replicates=6, seed=1).run()
+    swapped = Study(noise, baseline={"lr": 2.0}, treatments={"a": {"lr": 0.0}}, seed=1)
+    outcome = swapped.replicate(6).expect("baseline.x > a.x").run()
+    assert statuses(outcome) == ["not pre-registered"]
+    study = Study(noise, replicates=6, seed=7)
+    best = study.optimise(GridSearch(lr=[1.0, 3.0]), 2, 6, objective="x", progress=False)
+    assert study.load(1).integrity
+    found = study.with_(treatments={"best": best}).expect("best.x > baseline.x").run()
+    assert statuses(found) == ["not pre-registered"]
+    assert "search 'noise' had run the same" in found.verdicts[0].reason
+
+
+def test_a_confirmation_is_known_again_however_it_is_spelled(noise: Experiment[..., Any]) -> None:
+    explored = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1).run()
+    explored.confirm("a.x > baseline.x", 6, name="first")
+    for number, text in enumerate(("baseline.x  < a.x", "a.result.x >= baseline.x"), 1):
+        told = explored.confirm(text, 6, name=f"n{number}").integrity.reasons
+        times = "once" if number == 1 else f"{number} times"
+        assert told == [f"a confirmation of the same was begun {times} before"]
+    other = Study(noise, treatments={"a": {"lr": 5.0}}, replicates=3, seed=2, name="other").run()
+    assert other.confirm("*.x > baseline.x", 6).integrity.reasons == []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy
 import pytest
 import scipy.stats
 
 from digital_experiments import Hypothesis
 from digital_experiments.errors import InvalidHypothesis
+from digital_experiments.facts import told_direction
 from digital_experiments.study.hypotheses import Column, as_hypothesis
-from digital_experiments.study.statistics import smallest_p
+from digital_experiments.study.statistics import ASYMMETRIC, smallest_p
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 
 
@@ -103,6 +105,8 @@ def test_a_difference_is_found_and_its_absence_is_not() -> None:
     assert only("new.x > baseline.x", found).supported is True
     assert only("new.x < baseline.x", found).supported is False
     assert only("new.x != baseline.x", found).supported is True
+    assert only("new.x == baseline.x +- 10", found).reason == ASYMMETRIC  # all differ by 9.75
+    found = metrics(baseline=LOW, new=[v + n / 100 for n, v in enumerate(HIGH)])
     assert only("baseline.x >= new.x - 11", found).supported is True
     assert only("baseline.x >= new.x - 5", found).supported is False
     assert only("new.x == baseline.x +- 10", found).supported is True
@@ -249,7 +253,7 @@ def test_margins_of_rates_are_not_told_by_exchanging(
         asked = Hypothesis(text, test=test, paired=paired)
         (verdict,) = verdicts([asked], metrics(baseline=rates, new=new), 10, None)
         assert (verdict.supported, verdict.p) == (None, None)
-        assert "test='welch' does" in verdict.reason
+        assert verdict.reason == ASYMMETRIC
     many = metrics(baseline=[0.0, 1.0] * 200, new=[0.0, 1.0] * 200)
     (verdict,) = verdicts([Hypothesis(text, test="welch", paired=False)], many, 400, None)
     assert verdict.p is not None
@@ -304,3 +308,74 @@ def test_the_smallest_p_value_of_fishers_test_on_both_sides() -> None:
         table = [[count, 0], [0, other]]
         least = scipy.stats.fisher_exact(table).pvalue
         assert smallest_p("fisher", False, count, other, "two-sided") == pytest.approx(least)
+
+
+def test_what_pairs_differ_by_decides_whether_they_can_be_exchanged() -> None:
+    drawn = numpy.random.default_rng(0)
+    noise = drawn.normal(100, 1, 12)
+    lost = noise - (numpy.arange(12) == 3)
+    rare = metrics(baseline=list(noise), new=list(lost))
+    assert only("new.x >= baseline.x - 0.05", rare).reason == ASYMMETRIC
+    flat = metrics(baseline=[100.0] * 12, new=list(noise))
+    assert only("new.x <= baseline.x + 2", flat).supported is True
+    tenths = (
+        [round(v, 1) for v in drawn.normal(0, 0.1, 10)],
+        [round(v, 1) for v in drawn.normal(0, 0.1, 10)],
+    )
+    rounded = metrics(baseline=tenths[0], new=tenths[1])
+    assert only("new.x == baseline.x +- 0.5", rounded).p is not None
+
+
+def test_a_rate_is_held_against_a_number_exactly() -> None:
+    found = metrics(new=[1.0] * 19 + [0.0], baseline=[0.0])
+    for text, side in (
+        ("new.x > 0.8", "greater"),
+        ("new.x < 0.99", "less"),
+        ("new.x != 0.5", None),
+    ):
+        (verdict,) = verdicts([Hypothesis(text, test="fisher")], found, 20, None)
+        number = float(text.split()[-1])
+        known = scipy.stats.binomtest(19, 20, number, alternative=side or "two-sided")
+        assert verdict.p == pytest.approx(known.pvalue, abs=1e-12)
+    (few,) = verdicts([Hypothesis("new.x > 0.9", test="fisher")], found, 20, None)
+    assert few.p is None
+    assert "the smallest p-value of this test is 0.12" in few.reason
+    (wrong,) = verdicts([Hypothesis("new.x > 2", test="fisher")], found, 20, None)
+    assert "between 0 and 1" in wrong.reason
+
+
+def test_functions_that_could_not_say_anything_count_too() -> None:
+    def tested(baseline: Any, treatment: Any) -> dict[str, float]:
+        return {"p_value": 0.03}
+
+    told = metrics(baseline=LOW, a=HIGH, b=[math.nan], c=[math.nan])
+    told["b"], told["c"] = {}, {}
+    found = verdicts([Hypothesis(verifier=tested, metrics="x")], told, 10, "holm")
+    assert [v.p for v in found] == [0.03, None, None]
+    assert found[0].p_corrected == pytest.approx(0.09)
+
+
+def test_what_no_correction_lets_be_shown_is_undecided_by_either() -> None:
+    told = metrics(
+        baseline=LOW[:6],
+        a=[v + n / 7 for n, v in enumerate(HIGH[:6])],
+        **{f"t{n}": [1.0] for n in range(9)},
+    )
+    for how in ("holm", "benjamini-hochberg"):
+        verdict = verdicts([Hypothesis("*.x > baseline.x")], told, 6, how)[0]
+        assert verdict.supported is None
+        assert "too few replicates for 10 hypotheses" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        *(("val_loss", "min"), ("top1_error", "min"), ("latency_ms", "min"), ("valLoss", "min")),
+        *(("f1_macro", "max"), ("accuracy", "max"), ("val/acc", "max"), ("R2", "max")),
+        *(("neg_mean_squared_error", None), ("return_code", None), ("brier_score", None)),
+        *(("bytes_per_second", None), ("survival_time", None), ("error_reduction", None)),
+        *(("score_error", None), ("x", None)),
+    ],
+)
+def test_a_name_tells_which_end_is_best_only_where_all_of_it_does(name: str, end: Any) -> None:
+    assert told_direction(name) == end
