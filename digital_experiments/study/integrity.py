@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from digital_experiments.errors import UnknownColumn
+from digital_experiments.errors import StoreNotFound, UnknownColumn
 from digital_experiments.ids import utc_text
 from digital_experiments.selection import select
+from digital_experiments.store.layout import TRASH
 from digital_experiments.store.query import Query, as_lists
+from digital_experiments.stores import open_experiment
 from digital_experiments.study.hypotheses import Hypothesis
 from digital_experiments.study.plans import SEARCH, Plan, Plans, all_plans
 from digital_experiments.study.seen import REUSED, UNREGISTERED, VALID, Before, questions
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 CODE = "code changed"
 CHANGED = "plan changed"
 INCOMPLETE = "incomplete"
+_GRAVEST_FIRST = (CHANGED, REUSED, CODE, INCOMPLETE)
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,12 @@ class Integrity:
         replicates: Sequence[Replicate],
         seen: Set[int] = frozenset(),
         gone: int = 0,
+        deleted: int = 0,
     ) -> Integrity:
         """What the plan and the runs tell.
 
         ``seen`` are seeds of other runs before the plan; ``gone`` is of how many plans there are
-        runs only.
+        runs only; ``deleted`` is how many completed runs of this one are in the trash.
         """
         found: list[tuple[str, str]] = []
         ending = plans.ending(plan)
@@ -68,8 +73,12 @@ class Integrity:
         if ending is not None and ending["completed"] >= ending["planned"]:
             last = ending.get("last") or "~"  # after all ids
             anew = sum(one.observation.id > last for one in mine)
-            if anew:
+            if anew and not deleted:
                 found.append((REUSED, f"{anew} runs took the place of others that were deleted"))
+        done = sum(one.observation.status == "completed" for one in replicates)
+        if deleted:  # and made again, unless it is incomplete
+            why = f"{deleted} runs of it that had completed were deleted"
+            found.append((REUSED if done >= plan.size else INCOMPLETE, why))
         explored, missing = _explored(plans, plan)
         used = {s for other in explored for s in other.seeds} | seen
         again = {one.seed for one in replicates} & used
@@ -82,7 +91,6 @@ class Integrity:
             found.append((CODE, "the code is not that of what is to be confirmed"))
         if missing:
             found.append((REUSED, f"{missing} plans that it must not share seeds with are gone"))
-        done = sum(one.observation.status == "completed" for one in replicates)
         if done < plan.size:
             found.append((INCOMPLETE, f"{done} of {plan.size} runs have completed"))
         reasons = [reason for _, reason in found]
@@ -95,7 +103,8 @@ class Integrity:
         for look in plans.looks(plan):
             when = utc_text(look["time"])[:16].replace("T", " ")
             reasons.append(f"looked at after {look['completed']} of {look['planned']} runs, {when}")
-        return cls(found[0][0] if found else VALID, reasons)
+        said = {status for status, _ in found}
+        return cls(next((status for status in _GRAVEST_FIRST if status in said), VALID), reasons)
 
     def __bool__(self) -> bool:
         return self.status == VALID
@@ -174,6 +183,18 @@ def plans_gone(experiment: Experiment[..., Any], root: str) -> int:
         return 0
     known = {plan.id for plan in all_plans(root, experiment.name)}
     return len({id for id in named if isinstance(id, str)} - known)
+
+
+def runs_deleted(root: str, plan: Plan) -> int:
+    """How many runs of a plan that had completed are in a store's trash."""
+    trash = f"{root}/{TRASH}"
+    if not os.path.isdir(trash):
+        return 0
+    try:
+        found = open_experiment(trash).observations(where=f"metadata.study.plan == '{plan.id}'")
+    except (LookupError, StoreNotFound):  # no run of any plan is there
+        return 0
+    return len(found)
 
 
 def seeds_used(

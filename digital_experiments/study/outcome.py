@@ -18,7 +18,13 @@ from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import distinct
 from digital_experiments.study.hypotheses import BASELINE, Column, Hypothesis
-from digital_experiments.study.integrity import Integrity, judged, plans_gone, seeds_used
+from digital_experiments.study.integrity import (
+    Integrity,
+    judged,
+    plans_gone,
+    runs_deleted,
+    seeds_used,
+)
 from digital_experiments.study.measures import DURATION, measured, spread, summary_of, value_of
 from digital_experiments.study.plans import CONFIRMATION, Plan, all_plans
 from digital_experiments.study.power import replicates_needed
@@ -241,11 +247,13 @@ class Outcome:
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the runs are what the plan said before the first of them."""
-        plan, plans, seen, gone = self.plan, self.study.plans, set[int](), 0
-        if plan.kind == CONFIRMATION:
-            seen = seeds_used(self.study.experiment, {plan.id, *plan.continues}, plan.id)
-            gone = plans_gone(self.study.experiment, plans.root)
-        return Integrity.of(plans, plan, self.replicates, seen, gone)
+        plan, plans = self.plan, self.study.plans
+        if plan.kind != CONFIRMATION:
+            return Integrity.of(plans, plan, self.replicates)
+        seen = seeds_used(self.study.experiment, {plan.id, *plan.continues}, plan.id)
+        gone = plans_gone(self.study.experiment, plans.root)
+        deleted = runs_deleted(plans.root, plan)
+        return Integrity.of(plans, plan, self.replicates, seen, gone, deleted)
 
     @property
     def is_complete(self) -> bool:

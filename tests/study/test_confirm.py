@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from digital_experiments import Experiment, Outcome, Study, experiment
+from digital_experiments import Callback, Experiment, Outcome, Study, experiment
 from digital_experiments.controllers import GridSearch
 from digital_experiments.errors import InvalidStudy, RecordingWarning
 
@@ -178,6 +178,9 @@ def test_runs_that_took_the_place_of_deleted_ones_are_told(noise: Experiment[...
     noise.delete([one.observation for one in confirmed.replicates[:2]])
     again = explored.confirm("a.x > baseline.x", 6, strategy="resume")
     assert again.integrity.status == "reused data"
+    assert again.integrity.reasons == ["2 runs of it that had completed were deleted"]
+    noise.purge()
+    again = again.study.load()
     assert again.integrity.reasons == ["2 runs took the place of others that were deleted"]
     assert again.study.load().verdicts[0].integrity == "reused data"
 
@@ -283,3 +286,22 @@ def test_a_confirmation_is_known_again_however_it_is_spelled(noise: Experiment[.
         assert told == [f"a confirmation of the same was begun {times} before"]
     other = Study(noise, treatments={"a": {"lr": 5.0}}, replicates=3, seed=2, name="other").run()
     assert other.confirm("*.x > baseline.x", 6).integrity.reasons == []
+
+
+def test_what_was_deleted_before_the_end_is_told(noise: Experiment[..., Any]) -> None:
+    class Stop(Callback):
+        runs = 0
+
+        def end(self, observation: Any) -> None:
+            self.runs += 1
+            if self.runs > 9:
+                raise KeyboardInterrupt
+
+    study = Study(noise, treatments={"a": {"lr": 1.0}}, replicates=3, seed=1)
+    study.run()
+    with pytest.raises(KeyboardInterrupt):
+        study.with_(callbacks=[Stop()]).load().confirm("a.x > baseline.x", 6)
+    noise.delete([run.id for run in noise.observations(where="metadata.study.replicate == 2")[-2:]])
+    resumed = study.load(1).confirm("a.x > baseline.x", 6, strategy="resume")
+    assert resumed.integrity.status == "reused data"
+    assert resumed.integrity.reasons[0] == "2 runs of it that had completed were deleted"
