@@ -253,6 +253,8 @@ def _asymmetry(
         return ""
     if set(np.unique(a)) <= {0.0, 1.0} and (fixed or set(np.unique(b)) <= {0.0, 1.0}):
         return "" if fixed and not shifted and set(np.unique(b)) == {0.5} else ASYMMETRIC
+    if paired and not varies(a, b, paired) and not _mostly_equal(a):
+        return ""  # they differ by a shift and nothing else
     exchanged = (a - b,) if paired else (a, b)
     return ASYMMETRIC if any(map(_mostly_equal, exchanged)) else ""
 
