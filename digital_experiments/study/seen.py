@@ -33,11 +33,12 @@ class Before:
         self, plan: Plan, others: Sequence[Plan], runs: Mapping[str, Sequence[Observation]]
     ) -> None:
         self.plan = plan
-        self.seen = [
-            (other, {_key_of(run, other) for run in runs.get(other.id, ()) if _is_seen(run, plan)})
-            for other in others
-            if other.id < plan.id and other.fingerprint == plan.fingerprint
-        ]
+        self.seen: list[tuple[Plan, set[str]]] = []
+        seeds = set(plan.seeds)
+        for other in others:
+            if other.id < plan.id and other.fingerprint == plan.fingerprint:
+                made = [run for run in runs.get(other.id, ()) if _is_seen(run, seeds)]
+                self.seen.append((other, {_key_of(run, other) for run in made}))
 
     def status(self, verdict: Verdict) -> tuple[str, str]:
         """What is to be held against a verdict, and why; valid if nothing is."""
@@ -53,18 +54,18 @@ class Before:
         when = f"{first.kind} {first.study!r} had run the same with the same seeds on "
         when += first.made[:16].replace("T", " ")
         if not own <= before:
-            return UNREGISTERED, f"it was asked after a {when}"
+            return UNREGISTERED, f"it was asked after {when}"
         same = first.replicates == self.plan.replicates and first.correction == self.plan.correction
         if not before <= asked or not same:
-            return REUSED, f"a {when}, and asked for more, or for other replicates"
+            return REUSED, f"{when}, and asked for more, or for other replicates"
         return VALID, ""
 
 
 _MARK = 12  # digits of a condition's key that a search's trials are named by
 
 
-def _is_seen(run: Observation, plan: Plan) -> bool:
-    return run.status == "completed" and run.facts.get("seed") in plan.seeds
+def _is_seen(run: Observation, seeds: Set[int]) -> bool:
+    return run.status == "completed" and run.facts.get("seed") in seeds
 
 
 def _key_of(run: Observation, plan: Plan) -> str:
