@@ -444,18 +444,8 @@ def checked_tally(progress: bool | str | tuple[str, str]) -> Tally:
     )
 
 
-async def awaited(made: Iterator[tuple[int, Observation]]) -> dict[int, Observation]:
-    """All of it, made in a thread while other coroutines run; if cancelled, up to there."""
-    import asyncio
-
-    stopped = Event()
-    try:
-        return await asyncio.to_thread(_collected, made, stopped)
-    finally:
-        stopped.set()
-
-
-def _collected(made: Iterator[tuple[int, Observation]], stopped: Event) -> dict[int, Observation]:
+def collected(made: Iterator[tuple[int, Observation]], stopped: Event) -> dict[int, Observation]:
+    """All of it; once ``stopped`` is set, up to there."""
     found: dict[int, Observation] = {}
     for number, observation in made:
         found[number] = observation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +142,10 @@ class Mapped:
         >>> [o.result for o in asyncio.run(double.amap([{"x": 1}, {"x": 2}]))]
         [2, 4]
         """
-        from digital_experiments.many.driver import awaited
+        from digital_experiments.many.awaiting import awaited
+        from digital_experiments.many.driver import collected
 
-        found = await awaited(self._many(configs, executor, **how))
+        found = await awaited(partial(collected, self._many(configs, executor, **how)))
         return Observations(found[number] for number in sorted(found))
 
     def submit(self, config: Any, executor: Any = "thread", **how: Any) -> Future[Observation]:

@@ -21,7 +21,6 @@ from digital_experiments.retention import Retention, checked_retention
 from digital_experiments.study.hypotheses import (
     ALL,
     BASELINE,
-    Column,
     Hypothesis,
     as_hypothesis,
     checked_choice,
@@ -31,7 +30,6 @@ from digital_experiments.study.statistics import (
     CORRECTIONS,
     NEEDS_SCIPY,
     NO_MARGINS,
-    smallest_p,
 )
 from digital_experiments.study.treatments import (
     Treatment,
@@ -39,6 +37,7 @@ from digital_experiments.study.treatments import (
     copied,
     with_own_containers,
 )
+from digital_experiments.study.verdicts import smallest_p_for
 from digital_experiments.views import plain_number, type_name
 
 _SEED = "seed"
@@ -318,12 +317,7 @@ class Design:
         total = sum(len(hypothesis.for_each(treatments)) for hypothesis in asked)
         count, times = self.replicates, total if self.correction == "holm" else 1
         for hypothesis in asked:
-            side = "two-sided" if hypothesis.operator == "!=" else "greater"
-            right = None if isinstance(hypothesis.right, Column) else hypothesis.right
-            if right is not None and hypothesis.operator.startswith("<"):
-                side = "less"
-            paired = hypothesis.paired is not False
-            least = smallest_p(hypothesis.test, paired, count, count, side, right)
+            least = smallest_p_for(hypothesis, hypothesis.right, (count, count))
             if count > 1 and min(1.0, least * times) > hypothesis.alpha:
                 among = f" among {total}" if times > 1 else ""
                 warn_user(

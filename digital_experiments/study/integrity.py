@@ -37,8 +37,9 @@ class Integrity:
     status : str
         ``valid``; or, the gravest first: ``plan changed``, the plan's file was altered after the
         first run; ``reused data``, runs that had been seen before the plan was made are part of
-        it; ``code changed``; ``incomplete``. Of a single verdict also ``not pre-registered``: its
-        hypothesis is not in the plan.
+        it, or took the place of others that were deleted; ``code changed``; ``incomplete``. Of a
+        single verdict also ``not pre-registered``: its hypothesis is not in the plan, or came
+        after others had run the same with the same seeds.
     reasons : list of str
         What was found, and when somebody looked before all runs had completed.
     """
@@ -120,7 +121,7 @@ def judged(
     before: Before | None = None,
 ) -> list[Verdict]:
     """Verdicts with what is to be held against each."""
-    judged = []
+    told = []
     for verdict in found:
         status, why = integrity.status, ""
         if verdict.hypothesis not in planned:
@@ -128,8 +129,8 @@ def judged(
         elif status == VALID and before is not None:
             status, why = before.status(verdict)
         reason = "; ".join(filter(None, (verdict.reason, why)))
-        judged.append(replace(verdict, integrity=status, reason=reason))
-    return judged
+        told.append(replace(verdict, integrity=status, reason=reason))
+    return told
 
 
 def _part(one: Replicate, name: str) -> object:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digital_experiments.charts import Chart, Strip, strips
 from digital_experiments.errors import UnknownColumn, VersionNotFound, did_you_mean
 from digital_experiments.facts import told_direction
 from digital_experiments.files import save
+from digital_experiments.many.awaiting import awaited
 from digital_experiments.observation import Observation
 from digital_experiments.observations import Observations
 from digital_experiments.study.design import distinct
@@ -475,16 +475,10 @@ class Outcome:
 
         If it is cancelled, no further run is begun; ``strategy="resume"`` goes on from there.
         """
-        import asyncio
-
         from digital_experiments.study.confirm import confirmed
 
-        stopped = Event()
-        asked = (self, distinct(hypotheses), replicates, seed, name, how, stopped)
-        try:
-            return await asyncio.to_thread(confirmed, *asked)
-        finally:
-            stopped.set()
+        asked = (self, distinct(hypotheses), replicates, seed, name, how)
+        return await awaited(partial(confirmed, *asked))
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
         """The outcome as a text; with a path also as a page in a file.

@@ -227,8 +227,9 @@ class Search:
                     del runs[number]
                 numbers = [n for n in range(self.replicates) if n not in runs]
                 missing.append(_Trial(name, self.differences(config), numbers))
-        for _ in self._made(missing, executor, workers):
-            pass
+        if missing:
+            for _ in self._made(missing, executor, workers):
+                pass
 
     def imap(
         self,

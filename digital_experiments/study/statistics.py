@@ -399,7 +399,9 @@ def smallest_p(
         return 0.0
     if test == "fisher" and number is not None:
         rate = number if alternative == "greater" else 1 - number
-        return float(min(rate, 1 - rate) ** count if alternative == "two-sided" else rate**count)
+        if alternative != "two-sided":
+            return float(rate**count)
+        return float(min(rate, 1 - rate) ** count * (2 if rate == 0.5 else 1))
     count, other = min(count, _MANY), min(other, _MANY)
     arrangements = 2**count if paired else math.comb(count + other, count)
     mirrored = paired or test != "fisher" or count == other  # as unlikely as its opposite

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import Event
+from functools import partial
 from typing import Any
 
 from digital_experiments.assigned import Assignment, assigned
 from digital_experiments.callbacks.seed import SEEDS, checked_seed
 from digital_experiments.errors import InvalidStudy
 from digital_experiments.ids import new_id
+from digital_experiments.many.awaiting import awaited
 from digital_experiments.options import call_kind
 from digital_experiments.study.hypotheses import BASELINE
 from digital_experiments.study.outcome import Outcome, Replicate
@@ -124,14 +125,7 @@ class Study(Versioned):
 
         If it is cancelled, no further run is begun; ``strategy="resume"`` goes on from there.
         """
-        import asyncio
-
-        stopped = Event()
-        session = self._session(*args, **how)
-        try:
-            return await asyncio.to_thread(session.run, stopped)
-        finally:
-            stopped.set()
+        return await awaited(self._session(*args, **how).run)
 
     def stream(
         self,
@@ -348,16 +342,10 @@ class Study(Versioned):
 
         If it is cancelled, no further run is begun; the same line goes on from there.
         """
-        import asyncio
-
         from digital_experiments.study.optimise import best_of
 
-        stopped = Event()
-        asked = (self, controller, trials, replicates_per_trial, objective, direction, how, stopped)
-        try:
-            return await asyncio.to_thread(best_of, *asked)
-        finally:
-            stopped.set()
+        asked = (self, controller, trials, replicates_per_trial, objective, direction, how)
+        return await awaited(partial(best_of, *asked))
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Study:

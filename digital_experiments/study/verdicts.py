@@ -130,12 +130,12 @@ def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> st
     times = 1.0
     if correction is not None and tested:
         times = count if correction == "holm" else count / len(tested)
-    least = [(smallest_p_of(v) * times, v.hypothesis.alpha) for v in tested]
+    least = [(_smallest_p_of(v) * times, v.hypothesis.alpha) for v in tested]
     if not least or count < 2 or any(p <= alpha for p, alpha in least):
         return ""
     p, alpha = min(least)
     level = alpha / times
-    if all(smallest_p_of(v, (_ENOUGH, _ENOUGH)) > level for v in tested):
+    if all(_smallest_p_of(v, (_ENOUGH, _ENOUGH)) > level for v in tested):
         return NEVER.format(alpha=level)
     return (
         f"too few replicates for {count} hypotheses: the smallest p-value, corrected for their "
@@ -143,27 +143,20 @@ def _too_few(found: Sequence[Verdict], count: int, correction: str | None) -> st
     )
 
 
-def smallest_p_of(verdict: Verdict, counts: tuple[int, int] | None = None) -> float:
+def _smallest_p_of(verdict: Verdict, counts: tuple[int, int] | None = None) -> float:
     """The smallest p-value that the test of a verdict could have come to, or would with others."""
-    asked, comparison = verdict.hypothesis, verdict.comparison
-    if comparison is None:
+    if verdict.comparison is None or verdict.sides is None:
         return 0.0
-    paired = asked.paired is not False or not _is_column(verdict.sides)
-    side = "two-sided" if asked.operator == "!=" else "greater"
-    if verdict.sides is not None and not isinstance(verdict.sides[1], Column):
-        side = _ALTERNATIVES.get(asked.operator, side)
-    return smallest_p(
-        asked.test, paired, *(counts or comparison.counts), side, _number_of(verdict.sides)
-    )
+    counts = counts or verdict.comparison.counts
+    return smallest_p_for(verdict.hypothesis, verdict.sides[1], counts)
 
 
-def _number_of(sides: tuple[Column, Column | float] | None) -> float | None:
-    """The number that a side is held against, if it is one."""
-    return None if sides is None or isinstance(sides[1], Column) else sides[1]
-
-
-def _is_column(sides: tuple[Column, Column | float] | None) -> bool:
-    return sides is not None and isinstance(sides[1], Column)
+def smallest_p_for(asked: Hypothesis, right: Column | float, counts: tuple[int, int]) -> float:
+    """The smallest p-value that the test of a text can come to with so many replicates."""
+    number = None if isinstance(right, Column) else right
+    paired = asked.paired is not False or number is not None
+    side = _ALTERNATIVES.get(asked.operator, "greater")  # of two tests for ==, each has one
+    return smallest_p(asked.test, paired, *counts, side, number)
 
 
 def _of_hypothesis(hypothesis: Hypothesis, metrics: Metrics, replicates: int) -> Iterator[Verdict]:

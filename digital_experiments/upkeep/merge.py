@@ -26,12 +26,7 @@ from digital_experiments.store.layout import (
 )
 from digital_experiments.store.notes import id_of, note_names, read_note
 from digital_experiments.store.progress import progress
-from digital_experiments.store.records import (
-    note_replaced,
-    parse_record,
-    purged,
-    record_names,
-)
+from digital_experiments.store.records import note_replaced, parse_record, purged, record_names
 from digital_experiments.store.studies import all_study_files, read_study_file
 from digital_experiments.upkeep.references import names_in, problem_with, with_inner
 from digital_experiments.upkeep.trash import trashed
