@@ -350,6 +350,7 @@ class Outcome:
             margin=asked.margin,
             paired=paired,
             test=asked.test,
+            number=right if isinstance(right, float) else None,
         )
 
     def _verdict(self, which: int | str) -> Verdict:

@@ -19,6 +19,7 @@ def replicates_needed(
     margin: float = 0.0,
     paired: bool = True,
     test: str = "welch",
+    number: float | None = None,
 ) -> int:
     """How many replicates of each condition a t test needs to show a hypothesis.
 
@@ -40,6 +41,8 @@ def replicates_needed(
         Whether the samples are pairs.
     test : str
         The test that will be made: there are at least so many that it can reach ``alpha``.
+    number : float, optional
+        What a rate is held against, if that is no other rate.
 
     Raises
     ------
@@ -74,11 +77,12 @@ def replicates_needed(
             f"A true difference of {effect:g} is not {operator}{against}, so no number of "
             "replicates would show it."
         )
-    side = "two-sided" if operator == "!=" else "greater"
-    if smallest_p(test, paired, _MOST, _MOST, side) > alpha:
+    sides = {"!": "two-sided", "<": "less"}
+    side = sides.get(operator[0], "greater")
+    if smallest_p(test, paired, _MOST, _MOST, side, number) > alpha:
         raise ValueError(NEVER.format(alpha=alpha))
     high = 2
-    while smallest_p(test, paired, high, high, side) > alpha:
+    while smallest_p(test, paired, high, high, side, number) > alpha:
         high += 1
     if not deviation > 0 and test == "welch":
         raise ValueError("There is no spread to go by, and a t test needs values that vary.")

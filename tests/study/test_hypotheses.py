@@ -13,6 +13,7 @@ from digital_experiments import Hypothesis
 from digital_experiments.errors import InvalidHypothesis
 from digital_experiments.facts import told_direction
 from digital_experiments.study.hypotheses import Column, as_hypothesis
+from digital_experiments.study.power import replicates_needed
 from digital_experiments.study.statistics import ASYMMETRIC, smallest_p
 from digital_experiments.study.verdicts import Verdict, ranked, verdicts
 
@@ -337,6 +338,11 @@ def test_a_rate_is_held_against_a_number_exactly() -> None:
         number = float(text.split()[-1])
         known = scipy.stats.binomtest(19, 20, number, alternative=side or "two-sided")
         assert verdict.p == pytest.approx(known.pvalue, abs=1e-12)
+    for number, side in ((0.9, "greater"), (0.9, "less"), (0.9, "two-sided"), (0.5, "two-sided")):
+        ends = (scipy.stats.binomtest(k, 6, number, alternative=side).pvalue for k in (0, 6))
+        assert smallest_p("fisher", True, 6, 6, side, number) == pytest.approx(min(ends))
+    needed = replicates_needed(0.09, 0.1, operator=">", test="fisher", number=0.9)
+    assert 0.9**needed <= 0.05 < 0.9 ** (needed - 1)
     (few,) = verdicts([Hypothesis("new.x > 0.9", test="fisher")], found, 20, None)
     assert few.p is None
     assert "the smallest p-value of this test is 0.12" in few.reason
